@@ -1,0 +1,168 @@
+"""Is an answer right? Every claim must be true, and the question must be answered.
+
+An answer outside the world's language is wrong: nothing in it could be checked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from covspec_core.pair.claims import Claim, read_all
+from covspec_core.pair.phrases import Item, Phrase
+from covspec_core.pair.questions import Question, distance_px, is_beside
+from covspec_core.pair.world import SIZES, Scene, Thing
+
+EXHAUSTIVE: Final = ("describe", "count", "more")  # kinds whose answer lists all things of a group
+
+
+def is_right(scene: Scene, question: Question, answer: str) -> bool:
+    """Whether every claim of ``answer`` is true of ``scene`` and the question is answered.
+
+    Descriptions must mention every thing with all its attributes; counts must list what they count.
+    """
+    claims = read_all(answer)
+    if claims is None or not all(holds(claim, scene) for claim in claims):
+        return False
+    if question.kind in EXHAUSTIVE and _mentioned(claims) != _mentioned(question.answer):
+        return False
+    return question.kind == "describe" or any(_same(claim, question.answer[-1], scene) for claim in claims)
+
+
+def holds(claim: Claim, scene: Scene) -> bool:
+    """Whether a claim is true of a scene."""
+    return CHECKS[claim.name](scene, **claim.slots)
+
+
+def _mentioned(claims: list[Claim] | tuple[Claim, ...]) -> Counter[Item]:
+    """Things with their places, as often as they are listed."""
+    items: Counter[Item] = Counter()
+    for claim in claims:
+        if claim.name == "listing":
+            items.update(claim.slots["items"])
+        elif claim.name == "located":
+            items[claim.slots["a"], claim.slots["place"]] += 1
+    return items
+
+
+def _same(stated: Claim, wanted: Claim, scene: Scene) -> bool:
+    """Whether two claims say the same of a scene; phrases are the same if they mean the same things."""
+    if stated.name != wanted.name:
+        return False
+    return all(_same_slot(stated.slots[name], meaning, scene) for name, meaning in wanted.slots.items())
+
+
+def _same_slot(stated: Any, wanted: Any, scene: Scene) -> bool:
+    if stated == wanted or not isinstance(wanted, Phrase):
+        return bool(stated == wanted)
+    return _fitting(scene, stated) == _fitting(scene, wanted) != ()
+
+
+def _fitting(scene: Scene, phrase: Phrase) -> tuple[Thing, ...]:
+    return tuple(thing for thing in scene.things if phrase.fits(thing))
+
+
+def _located(scene: Scene, a: Phrase, place: int) -> bool:
+    thing = scene.at(place)
+    return thing is not None and a.fits(thing)
+
+
+def _found(scene: Scene, the: Phrase, place: int) -> bool:
+    return _located(scene, the, place)
+
+
+def _listing(scene: Scene, items: tuple[Item, ...]) -> bool:
+    return len(set(items)) == len(items) and all(_located(scene, phrase, cell) for phrase, cell in items)
+
+
+def _total(scene: Scene, n: int, group: Phrase) -> bool:
+    return len(_fitting(scene, group)) == n
+
+
+def _total_one(scene: Scene, noun: Phrase) -> bool:
+    return _total(scene, 1, noun)
+
+
+def _background(scene: Scene, pattern: str, tone: str) -> bool:
+    return (scene.pattern, scene.tone) == (pattern, tone)
+
+
+def _empty(scene: Scene, place: int) -> bool:
+    return scene.at(place) is None
+
+
+def _missing(scene: Scene, noun: Phrase) -> bool:
+    return not _fitting(scene, noun)
+
+
+def _pairs(scene: Scene, the: Phrase, the2: Phrase, check: Callable[[Thing, Thing], bool]) -> bool:
+    """Whether both phrases mean something and ``check`` holds for all they can mean."""
+    pairs = [(a, b) for a in _fitting(scene, the) for b in _fitting(scene, the2) if a is not b]
+    return bool(pairs) and all(check(a, b) for a, b in pairs)
+
+
+def _is_beside(scene: Scene, the: Phrase, side: str, the2: Phrase) -> bool:
+    return _pairs(scene, the, the2, lambda a, b: is_beside(a, side, b))
+
+
+def _is_not_beside(scene: Scene, the: Phrase, side: str, the2: Phrase) -> bool:
+    return _pairs(scene, the, the2, lambda a, b: not is_beside(a, side, b))
+
+
+def _nearest(scene: Scene, the: Phrase, the2: Phrase) -> bool:
+    def is_nearest(a: Thing, b: Thing) -> bool:
+        return all(distance_px(a, b) <= distance_px(other, b) for other in scene.things if other is not b)
+
+    return _pairs(scene, the, the2, is_nearest)
+
+
+def _counts(check: Callable[[int, int], bool]) -> Callable[..., bool]:
+    def holds_for(scene: Scene, group: Phrase, group2: Phrase) -> bool:
+        return check(len(_fitting(scene, group)), len(_fitting(scene, group2)))
+
+    return holds_for
+
+
+def _has_size(scene: Scene, the: Phrase, size: str) -> bool:
+    things = _fitting(scene, the)
+    return bool(things) and all(thing.size == size for thing in things)
+
+
+def _sizes(check: Callable[[int, int], bool]) -> Callable[..., bool]:
+    def holds_for(scene: Scene, the: Phrase, the2: Phrase) -> bool:
+        return _pairs(scene, the, the2, lambda a, b: check(SIZES.index(a.size), SIZES.index(b.size)))
+
+    return holds_for
+
+
+def _badge(scene: Scene, the: Phrase, mark: Any) -> bool:
+    things = _fitting(scene, the)
+    return bool(things) and all(thing.badge == mark for thing in things)
+
+
+def _no_badge(scene: Scene, the: Phrase) -> bool:
+    return _badge(scene, the, None)
+
+
+CHECKS: Final[dict[str, Callable[..., bool]]] = {
+    "located": _located,
+    "found": _found,
+    "listing": _listing,
+    "total": _total,
+    "total_one": _total_one,
+    "background": _background,
+    "empty": _empty,
+    "missing": _missing,
+    "is_beside": _is_beside,
+    "is_not_beside": _is_not_beside,
+    "nearest": _nearest,
+    "more": _counts(lambda a, b: a > b),
+    "fewer": _counts(lambda a, b: a < b),
+    "equal_counts": _counts(lambda a, b: a == b),
+    "has_size": _has_size,
+    "larger": _sizes(lambda a, b: a > b),
+    "equal_sizes": _sizes(lambda a, b: a == b),
+    "badge": _badge,
+    "no_badge": _no_badge,
+}

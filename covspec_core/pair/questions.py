@@ -1,0 +1,292 @@
+"""Questions about a scene and the claims that answer them.
+
+Each kind draws its subject from the scene, words the question, and lists the claims of a full
+answer: evidence first, verdict last, as a careful person would put it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from covspec_core.pair import words
+from covspec_core.pair.claims import Claim, say_all
+from covspec_core.pair.phrases import Phrase, describe, pick, say_noun
+from covspec_core.pair.world import COLOURS, GRID_SIDE, SHAPES, SIZES, Scene, Thing
+
+CLEAR_RATIO: Final = 1.3  # the second nearest is at least this much farther than the nearest
+OPPOSITE: Final = {"left": "right", "right": "left", "above": "below", "below": "above"}
+
+ASKED: Final[dict[str, tuple[str, ...]]] = {
+    "describe": (
+        "describe the image", "describe the image in detail", "please describe this picture", "describe the scene",
+        "what is in the image", "what do you see", "what can you see", "what does the picture show",
+        "tell me what is in this photo", "give a detailed description of the image",
+    ),
+    "what": ("what is {}", "what is there {}", "what can you see {}", "tell me what is {}", "which object is {}"),
+    "where": ("where is {}", "where can i find {}", "in which place is {}", "find {}", "tell me where {} is"),
+    "count": (
+        "how many {} are there", "how many {} are in the image", "how many {} can you see", "how many {} do you see",
+        "count the {}", "what is the number of {}",
+    ),
+    "more": ("are there more {} or more {}", "are there more {} than {}", "compare the number of {} and {}"),
+    "larger": (
+        "which is larger , {} or {}", "which one is bigger {} or {}", "is {} larger than {}", "compare the size of {} and {}",
+    ),
+    "beside": ("is {} {} {}", "tell me if {} is {} {}", "is it true that {} is {} {}"),
+    "nearest": ("what is nearest to {}", "which object is the closest to {}", "what is next to {}"),
+    "badge": ("what is on {}", "which badge does {} bear", "does {} bear a badge"),
+    "background": ("what is the background like", "describe the background", "which background does the image have"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, its subject and the claims that answer it.
+
+    Attributes:
+        kind: A key of ``KINDS``.
+        text: The words asked.
+        answer: The claims of a full answer, in a usual order.
+    """
+
+    kind: str
+    text: str
+    answer: tuple[Claim, ...]
+
+    def say_answer(self, rng: random.Random) -> str:
+        """One wording of the answer."""
+        return say_all(list(self.answer), rng)
+
+
+Asker = Callable[[Scene, random.Random], "Question | None"]
+
+
+def ask(scene: Scene, kind: str, rng: random.Random) -> Question | None:
+    """A question of ``kind``, or ``None`` if the scene has no fair one."""
+    return KINDS[kind](scene, rng)
+
+
+def questions(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    """Endless questions of all kinds, by their weights."""
+    while True:
+        question = ask(scene, rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0], rng)
+        if question is not None:
+            yield question
+
+
+def distance_px(a: Thing, b: Thing) -> float:
+    """Between the centres, in pixels."""
+    return math.hypot(a.x_px - b.x_px, a.y_px - b.y_px)
+
+
+def is_beside(a: Thing, side: str, b: Thing) -> bool:
+    """Whether the centre of ``a`` is on that side of the centre of ``b``."""
+    right, down = a.x_px - b.x_px, a.y_px - b.y_px
+    return {"left": right < 0, "right": right > 0, "above": down < 0, "below": down > 0}[side]
+
+
+def refer(scene: Scene, thing: Thing, rng: random.Random) -> Phrase | None:
+    """A short phrase that fits this thing only, or ``None``."""
+    phrases = [Phrase(colour=thing.colour, shape=thing.shape), Phrase(thing.size, thing.colour, thing.shape)]
+    if rng.random() < 0.2:
+        phrases = [Phrase(shape=thing.shape), Phrase(colour=thing.colour), *phrases]
+    return next((p for p in phrases if sum(map(p.fits, scene.things)) == 1), None)
+
+
+def items_of(things: tuple[Thing, ...]) -> tuple[tuple[Phrase, int], ...]:
+    """Every thing with its cell, as a list in a sentence needs them."""
+    return tuple((describe(thing), thing.cell) for thing in things)
+
+
+def _the(phrase: Phrase, rng: random.Random) -> str:
+    return "the " + say_noun(phrase, rng)
+
+
+def _found(phrase: Phrase, thing: Thing) -> Claim:
+    return Claim("found", {"the": phrase, "place": thing.cell})
+
+
+def _count(scene: Scene, group: Phrase) -> list[Claim]:
+    """The things of a group one by one, then their number."""
+    things = tuple(thing for thing in scene.things if group.fits(thing))
+    listing = [Claim("listing", {"items": items_of(things)})] if things else []
+    if len(things) == 1:
+        return [*listing, Claim("total_one", {"noun": group})]
+    return [*listing, Claim("total", {"n": len(things), "group": group})]
+
+
+def _ask_describe(scene: Scene, rng: random.Random) -> Question:
+    text = rng.choice(ASKED["describe"])
+    background = Claim("background", {"pattern": scene.pattern, "tone": scene.tone})
+    if rng.random() < 0.5:
+        body = [Claim("listing", {"items": items_of(scene.things)})]
+    else:
+        body = [Claim("located", {"a": describe(thing), "place": thing.cell}) for thing in scene.things]
+    count = [Claim("total", {"n": len(scene.things), "group": Phrase()})]
+    claims = [background, *body, *count] if rng.random() < 0.3 else [*body, *count, background]
+    return Question("describe", text, tuple(claims))
+
+
+def _ask_what(scene: Scene, rng: random.Random) -> Question:
+    cell = rng.choice([thing.cell for thing in scene.things] if rng.random() < 0.85 else range(GRID_SIDE**2))
+    text = rng.choice(ASKED["what"]).format(pick(words.PLACE_WORDS[cell], rng))
+    thing = scene.at(cell)
+    if thing is None:
+        return Question("what", text, (Claim("empty", {"place": cell}),))
+    return Question("what", text, (Claim("located", {"a": describe(thing), "place": cell}),))
+
+
+def _ask_where(scene: Scene, rng: random.Random) -> Question | None:
+    if rng.random() < 0.1:
+        return _ask_missing(scene, rng)
+    thing = rng.choice(scene.things)
+    phrase = refer(scene, thing, rng)
+    if phrase is None:
+        return None
+    text = rng.choice(ASKED["where"]).format(_the(phrase, rng))
+    return Question("where", text, (_found(describe(thing), thing),))
+
+
+def _ask_missing(scene: Scene, rng: random.Random) -> Question | None:
+    phrase = Phrase(colour=rng.choice(COLOURS), shape=rng.choice(SHAPES))
+    if any(map(phrase.fits, scene.things)):
+        return None
+    text = rng.choice(ASKED["where"]).format(_the(phrase, rng))
+    return Question("where", text, (Claim("missing", {"noun": phrase}),))
+
+
+def _draw_group(scene: Scene, rng: random.Random) -> Phrase:
+    """A size, colour, shape or two of them; mostly of some thing in the scene."""
+    thing = rng.choice(scene.things)
+    real = rng.random() < 0.85
+    size = thing.size if real else rng.choice(SIZES)
+    colour = thing.colour if real else rng.choice(COLOURS)
+    shape = thing.shape if real else rng.choice(SHAPES)
+    return rng.choice([
+        Phrase(size, shape=shape), Phrase(size), Phrase(colour=colour), Phrase(shape=shape),
+        Phrase(colour=colour, shape=shape), Phrase(size, colour), Phrase(),
+    ])  # fmt: skip
+
+
+def _plural(group: Phrase, rng: random.Random) -> str:
+    head, _, last = say_noun(group, rng).rpartition(" ")
+    return f"{head} {words.plural(last)}".strip()
+
+
+def _ask_count(scene: Scene, rng: random.Random) -> Question:
+    group = _draw_group(scene, rng)
+    text = rng.choice(ASKED["count"]).format(_plural(group, rng))
+    return Question("count", text, tuple(_count(scene, group)))
+
+
+def _ask_more(scene: Scene, rng: random.Random) -> Question | None:
+    first, second = (rng.choice(scene.things) for _ in range(2))
+    name = rng.choice(("size", "colour", "shape"))
+    groups = [Phrase(**{name: getattr(thing, name)}) for thing in (first, second)]
+    if groups[0] == groups[1]:
+        return None
+    n = [sum(map(group.fits, scene.things)) for group in groups]
+    verdict = "equal_counts" if n[0] == n[1] else "more" if n[0] > n[1] else "fewer"
+    text = rng.choice(ASKED["more"]).format(*(_plural(group, rng) for group in groups))
+    claims = [*_count(scene, groups[0]), *_count(scene, groups[1])]
+    return Question("more", text, (*claims, Claim(verdict, {"group": groups[0], "group2": groups[1]})))
+
+
+def _two(scene: Scene, rng: random.Random) -> tuple[tuple[Thing, Phrase], tuple[Thing, Phrase]] | None:
+    first, second = rng.sample(scene.things, 2)
+    a, b = refer(scene, first, rng), refer(scene, second, rng)
+    if a is None or b is None:
+        return None
+    return (first, a), (second, b)
+
+
+def _ask_larger(scene: Scene, rng: random.Random) -> Question | None:
+    pair = _two(scene, rng)
+    if pair is None or any(phrase.size for _, phrase in pair):
+        return None
+    (a, a_said), (b, b_said) = pair
+    text = rng.choice(ASKED["larger"]).format(_the(a_said, rng), _the(b_said, rng))
+    sizes = [Claim("has_size", {"the": said, "size": thing.size}) for thing, said in pair]
+    order = SIZES.index(a.size) - SIZES.index(b.size)
+    winner, loser = (a_said, b_said) if order >= 0 else (b_said, a_said)
+    verdict = Claim("larger" if order else "equal_sizes", {"the": winner, "the2": loser})
+    return Question("larger", text, (*sizes, verdict))
+
+
+def _ask_beside(scene: Scene, rng: random.Random) -> Question | None:
+    return ask_beside(scene, rng, apart=lambda a, b, axis: _across(a, axis) != _across(b, axis))
+
+
+def _across(thing: Thing, axis: str) -> int:
+    return thing.cell % GRID_SIDE if axis == "x" else thing.cell // GRID_SIDE
+
+
+def ask_beside(
+    scene: Scene, rng: random.Random, apart: Callable[[Thing, Thing, str], bool]
+) -> Question | None:
+    """Whether one thing is left of, right of, above or below another; ``apart`` says which pairs are fair."""
+    pair = _two(scene, rng)
+    side = rng.choice(list(OPPOSITE))
+    axis = "x" if side in ("left", "right") else "y"
+    if pair is None or not apart(pair[0][0], pair[1][0], axis):
+        return None
+    (a, a_said), (b, b_said) = pair
+    text = rng.choice(ASKED["beside"]).format(_the(a_said, rng), pick(words.SIDE_WORDS[side], rng), _the(b_said, rng))
+    verdict = "is_beside" if is_beside(a, side, b) else "is_not_beside"
+    claims = [_found(a_said, a), _found(b_said, b), Claim(verdict, {"the": a_said, "side": side, "the2": b_said})]
+    return Question("beside", text, tuple(claims))
+
+
+def _ask_nearest(scene: Scene, rng: random.Random) -> Question | None:
+    thing = rng.choice(scene.things)
+    said = refer(scene, thing, rng)
+    others = sorted((o for o in scene.things if o is not thing), key=lambda o: distance_px(o, thing))
+    if said is None or len(others) < 2 or distance_px(others[1], thing) < CLEAR_RATIO * distance_px(others[0], thing):
+        return None
+    text = rng.choice(ASKED["nearest"]).format(_the(said, rng))
+    nearest = Phrase(others[0].size, others[0].colour, others[0].shape)
+    if sum(map(nearest.fits, scene.things)) > 1:
+        return None
+    claims = [_found(said, thing), Claim("nearest", {"the": nearest, "the2": said}), _found(nearest, others[0])]
+    return Question("nearest", text, tuple(claims))
+
+
+def _ask_badge(scene: Scene, rng: random.Random) -> Question | None:
+    large = [thing for thing in scene.things if thing.size == "large"]
+    if not large:
+        return None
+    thing = rng.choice(large)
+    said = refer(scene, thing, rng)
+    if said is None:
+        return None
+    text = rng.choice(ASKED["badge"]).format(_the(said, rng))
+    if thing.badge is None:
+        return Question("badge", text, (Claim("no_badge", {"the": said}),))
+    return Question("badge", text, (Claim("badge", {"the": said, "mark": thing.badge}),))
+
+
+def _ask_background(scene: Scene, rng: random.Random) -> Question:
+    text = rng.choice(ASKED["background"])
+    return Question("background", text, (Claim("background", {"pattern": scene.pattern, "tone": scene.tone}),))
+
+
+KINDS: Final[dict[str, Asker]] = {
+    "describe": _ask_describe,
+    "what": _ask_what,
+    "where": _ask_where,
+    "count": _ask_count,
+    "more": _ask_more,
+    "larger": _ask_larger,
+    "beside": _ask_beside,
+    "nearest": _ask_nearest,
+    "badge": _ask_badge,
+    "background": _ask_background,
+}
+WEIGHTS: Final = {
+    "describe": 3, "what": 2, "where": 2, "count": 3, "more": 1.5, "larger": 1.5,
+    "beside": 2, "nearest": 1.5, "badge": 0.7, "background": 0.4,
+}  # fmt: skip

@@ -1,0 +1,60 @@
+"""Words of the drawn world: how each attribute is said, and which meaning a phrase has.
+
+Every table maps a meaning to its phrases, the usual one first.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from covspec_core.pair.world import (
+    BADGE_SHAPES,
+    COLOURS,
+    PATTERNS,
+    RARE_COLOURS,
+    RARE_SHAPES,
+    SHAPES,
+    TONES,
+)
+
+SIZE_WORDS: Final = {"small": ("small", "little"), "medium": ("medium", "middling"), "large": ("large", "big")}
+COLOUR_WORDS: Final = {colour: (colour,) for colour in COLOURS + RARE_COLOURS}
+SHAPE_WORDS: Final = {shape: (shape,) for shape in SHAPES + RARE_SHAPES}
+BADGE_WORDS: Final = {shape: (shape,) for shape in BADGE_SHAPES}
+TONE_WORDS: Final = {tone: (tone,) for tone in TONES}
+PATTERN_WORDS: Final = {pattern: (pattern,) for pattern in PATTERNS}
+NUMBER_WORDS: Final = dict(enumerate([(w,) for w in "no one two three four five six seven eight nine".split()]))
+ANY_SHAPE: Final = ("thing", "object", "shape")
+
+PLACE_WORDS: Final = {
+    0: ("in the top left corner", "at the upper left"),
+    1: ("at the top", "on the upper edge"),
+    2: ("in the top right corner", "at the upper right"),
+    3: ("on the left", "at the left edge"),
+    4: ("in the centre", "in the middle"),
+    5: ("on the right", "at the right edge"),
+    6: ("in the bottom left corner", "at the lower left"),
+    7: ("at the bottom", "on the lower edge"),
+    8: ("in the bottom right corner", "at the lower right"),
+}
+SIDE_WORDS: Final = {
+    "left": ("to the left of", "left of"),
+    "right": ("to the right of", "right of"),
+    "above": ("above", "higher up than"),
+    "below": ("below", "lower down than"),
+}
+
+
+def plural(shape: str) -> str:
+    """The plural of a shape word or of "thing"."""
+    return {"cross": "crosses"}.get(shape, shape + "s")
+
+
+def meanings(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """Phrase to meaning, for a table of strings."""
+    return {phrase: meaning for meaning, phrases in table.items() for phrase in phrases}
+
+
+def number_meanings(table: dict[int, tuple[str, ...]]) -> dict[str, int]:
+    """Phrase to meaning, for a table of numbers (places, counts)."""
+    return {phrase: meaning for meaning, phrases in table.items() for phrase in phrases}
