@@ -1,0 +1,1 @@
+"""The CoVSpec engine: device-edge speculative decoding for vision-language models."""

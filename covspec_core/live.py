@@ -1,0 +1,254 @@
+"""Outcomes from live models: one session, both sides in one process, real messages between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core import wire
+from covspec_core.device import Block, Device, Sampler
+from covspec_core.edge import Edge
+from covspec_core.errors import InvalidSetting
+from covspec_core.forecast import Table
+from covspec_core.models.protocol import Prompt, VisionLanguageModel
+from covspec_core.reduction import VisualStates
+from covspec_core.rounds import Bools, Floats, Ints, Keys
+from covspec_core.source import Facts, Outcome, Place, Requests, as_float16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One image and question.
+
+    Attributes:
+        image: Pillow image.
+        image_bytes: Bytes in which image and question travel.
+        question: Text.
+        key: Noise key that decides every draw.
+    """
+
+    image: Any
+    image_bytes: int
+    question: str
+    key: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Draft and target with one vocabulary, and how the device ranks visual tokens.
+
+    Attributes:
+        draft: The small model on the device.
+        target: The large one on the edge.
+        order: Ranks visual tokens; every share kept is a prefix.
+        forecast: Table of :mod:`covspec_core.forecast`, shape ``[levels, vocab + 1]``.
+        keep_levels: Keep level of each row of the table.
+    """
+
+    draft: VisionLanguageModel
+    target: VisionLanguageModel
+    order: Callable[[VisualStates], NDArray[np.int64]]
+    forecast: Table
+    keep_levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.draft.vocab_size != self.target.vocab_size:
+            raise InvalidSetting(
+                "draft and target must share one vocabulary, got "
+                f"{self.draft.vocab_size} and {self.target.vocab_size} entries"
+            )
+
+
+def kept_tokens(order: NDArray[np.int64], keep: float) -> NDArray[np.int64]:
+    """The visual tokens that a share keeps, in image order."""
+    kept: NDArray[np.int64] = np.sort(order[: round(keep * len(order))])
+    return kept
+
+
+def statistics(prompt: Prompt, states: VisualStates) -> NDArray[np.float32]:
+    """Prefill statistics, in the order of ``covspec_core.source.STATISTICS``."""
+    attention = states.relevance / states.relevance.sum()
+    change = 1 - _cosine(states.early, states.deep)
+    energy = np.linalg.svd(states.deep - states.deep.mean(0), compute_uv=False) ** 2
+    return np.array(
+        [
+            len(prompt.ids) - len(prompt.visual),
+            -(attention * np.log(np.maximum(attention, 1e-12))).sum(),
+            change.mean(),
+            energy.sum() ** 2 / max((energy**2).sum(), 1e-12),
+        ],
+        dtype=np.float32,
+    )
+
+
+def _cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    cosine: NDArray[np.floating] = (a * b).sum(-1) / np.maximum(norms, 1e-12)
+    return cosine
+
+
+class LiveSource:
+    """A :class:`~covspec_core.source.Source` that runs the models of a pair.
+
+    Args:
+        pair: The models.
+        kind: Protocol.
+        temperature: Of both laws; 0 is greedy.
+        limit: Most answer tokens.
+        requests: The request that a key stands for.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        kind: wire.WireProtocol,
+        temperature: float,
+        limit: int,
+        requests: Callable[[int], Request],
+    ) -> None:
+        self._pair, self._kind = pair, kind
+        self._temperature, self._limit, self._requests = temperature, limit, requests
+        self.device, self.edge = Device(pair.draft, kind), Edge(pair.target, kind)
+        self.text: list[int] = []
+        self._skipped: list[int] = []
+        self._number = 0
+
+    @property
+    def answer(self) -> str:
+        """Text of the answer so far."""
+        return self._pair.target.decode(np.array(self.text, dtype=np.int64))
+
+    def peek(self, rows: Ints, keys: Keys) -> tuple[Ints, Ints]:
+        """Not known beforehand."""
+        raise NotImplementedError("a live answer's length is known only when it is written")
+
+    def begin(self, rows: Ints, keys: Keys) -> Requests:
+        """Take up a request: the edge reads it, the device ranks its visual tokens."""
+        request = self._requests(int(keys[0]))
+        self._sampler = Sampler(request.key, self._temperature, self._kind.shared_noise)
+        self.text, self._skipped, self.device.ready = [], [], Block()
+        self._prompt = self._pair.draft.prompt(request.image, request.question)
+        self._target_prompt = self._pair.target.prompt(request.image, request.question)
+        self.edge.start(self._target_prompt, self._sampler)
+        self._auditor: Edge | None = None
+        states = self._pair.draft.visual_states(self._prompt)
+        self.order = self._pair.order(states)
+        return Requests(
+            image_bytes=np.array([request.image_bytes]),
+            limit=np.array([self._limit]),
+            statistics=statistics(self._prompt, states)[None].astype(np.float64),
+        )
+
+    def prefill(self, rows: Ints, keep: Floats) -> None:
+        """The device reads the prompt with a share of the visual tokens."""
+        kept = kept_tokens(self.order, float(keep[0]))
+        self.device.start(self._prompt, self._sampler, kept)
+        levels = np.asarray(self._pair.keep_levels)
+        self._level = int(np.abs(levels - keep[0]).argmin())
+
+    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
+        """Draft a block."""
+        self._block = self.device.draft(self.text, int(length[0]))
+        margins = as_float16(np.array(self._block.margins))
+        return np.array([margins.min() if margins.size else np.inf])
+
+    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
+        """Send the block and take the verdict, commit it unsent, or let the edge write."""
+        before, self._number, deviations = len(self.text), self._number + 1, 0
+        if burst[0] > 0:
+            self.device.ready = Block()
+            written = self.edge.decode(self._skipped, int(burst[0]))
+            self._skipped, accepted, rejected = [], 0, False
+        elif local[0]:
+            written = self._until_end(self._block.tokens)
+            deviations = self._audit(len(written))
+            self._skipped, accepted, rejected = self._skipped + written, 0, False
+        else:
+            written, accepted, rejected = self._verify()
+        self.text = (self.text + written)[: self._limit]
+        self.device.settle(before + (len(written) if local[0] else accepted))
+        judged = len(written) if local[0] else accepted + rejected
+        return self._outcome(before, accepted, rejected, judged, deviations)
+
+    def _verify(self) -> tuple[list[int], int, bool]:
+        message = self.device.message(self._number, self._skipped, self._block)
+        data = message.encode()
+        verdict = self.edge.verify(wire.Draft.decode(data))
+        answer = verdict.encode()
+        verdict = wire.Verdict.decode(answer)
+        self._check_bytes(message, data, verdict, answer)
+        self._skipped = []
+        standing = self._block.tokens[: verdict.accepted]
+        if standing and standing[-1] in self._pair.target.eos_ids:
+            return standing, verdict.accepted, False
+        token = self.device.resolve(self._block, verdict, len(self.text))
+        self.edge.commit(token)
+        return [*standing, token], verdict.accepted, verdict.accepted < len(self._block)
+
+    def _check_bytes(
+        self, message: wire.Draft, up: bytes, verdict: wire.Verdict, down: bytes
+    ) -> None:
+        vocab, drafted = self._pair.draft.vocab_size, len(message.block)
+        rejected = verdict.p is not None
+        assert len(up) == wire.upload_bytes(self._kind, len(message.skipped), drafted, vocab)
+        assert len(down) == wire.download_bytes(self._kind, rejected, vocab)
+
+    def _until_end(self, tokens: list[int]) -> list[int]:
+        ends = [i for i, token in enumerate(tokens) if token in self._pair.target.eos_ids]
+        return tokens[: ends[0] + 1] if ends else list(tokens)
+
+    def _audit(self, count: int) -> int:
+        """How many of the first drafted tokens the target would not have written."""
+        if self._auditor is None:
+            self._auditor = Edge(self._pair.target, self._kind)
+            self._auditor.start(self._target_prompt, self._sampler)
+        message = self.device.message(self._number, [], self._block.first(count))
+        return self._auditor.refusals(self.text, message)
+
+    def _outcome(
+        self, before: int, accepted: int, rejected: bool, judged: int, deviations: int
+    ) -> Outcome:
+        done = self.text[-1] in self._pair.target.eos_ids or len(self.text) >= self._limit
+        return Outcome(
+            accepted=np.array([accepted]),
+            rejected=np.array([rejected]),
+            emitted=np.array([len(self.text) - before]),
+            done=np.array([done]),
+            deviations=np.array([deviations]),
+            facts=self._facts(judged),
+        )
+
+    def _facts(self, judged: int) -> Facts:
+        n = max(judged, 1)
+        margins = as_float16(np.array(self._block.margins[:n] or [0.0]))
+        entropies = as_float16(np.array(self._block.entropies[:n] or [0.0]))
+        return Facts(
+            margin=margins[-1:],
+            margin_mean=np.array([margins.mean()]),
+            entropy=entropies[-1:],
+            entropy_mean=np.array([entropies.mean()]),
+        )
+
+    def branch(
+        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
+    ) -> Bools:
+        """Draft ahead; on the virtual clock only where the verdict lets a branch live on."""
+        stands = outcome.accepted[0] == length[0] and outcome.emitted[0] > length[0] > 0
+        if not stands or steps[0] == 0:
+            return np.array([False])
+        hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), int(steps[0]))
+        return np.array([hit])
+
+    def look(self, place: Place) -> tuple[Floats, Floats, Floats]:
+        """Margin and entropy at the next position (where tokens are ready), and the forecast."""
+        ready = self.device.ready
+        facts = [ready.margins[0], ready.entropies[0]] if len(ready) else [0.0, 0.0]
+        margin, entropy = as_float16(np.array(facts))
+        level = self._level if self.text else 0
+        last = self.text[-1] if self.text else self._pair.draft.vocab_size
+        forecast = float(self._pair.forecast[level, last])
+        return np.array([margin]), np.array([entropy]), np.array([forecast])

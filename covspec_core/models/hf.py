@@ -1,0 +1,272 @@
+"""Hugging Face vision-language checkpoints behind the engine's model protocol."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers.cache_utils import DynamicCache
+
+from covspec_core.errors import InvalidRequest, InvalidSetting
+from covspec_core.models.protocol import Ids, Logits, Prompt
+from covspec_core.reduction import VisualStates
+
+IMAGE_WRAP = {"internvl": ("<img>", "</img>")}
+"""Text around the visual placeholders, by ``model_type``; also the list of supported types."""
+
+STOP_WORDS = frozenset(
+    "a an and any are at be by can do does for from has have how i in is it its many me near of "
+    "on or please see that the them there these they this those to what where which with you "
+    "? . , ! : ;".split()
+)
+
+
+class HFContext:
+    """One sequence, or several branches of it, in a ``DynamicCache``."""
+
+    def __init__(self, model: HFModel, cache: DynamicCache, prompt_tokens: int, n_tokens: int):
+        self._model, self._cache = model, cache
+        self._prompt_tokens, self._n_tokens = prompt_tokens, n_tokens
+
+    @property
+    def n_tokens(self) -> int:
+        """Answer tokens in the cache."""
+        return self._n_tokens
+
+    def extend(self, ids: Ids) -> Logits:
+        """Append answer tokens; see :class:`~covspec_core.models.protocol.Context`."""
+        rows = torch.from_numpy(np.atleast_2d(ids)).to(self._model.device)
+        start = self._prompt_tokens + self._n_tokens
+        positions = torch.arange(start, start + rows.shape[1], device=rows.device)[None]
+        if start + rows.shape[1] > self._model.max_tokens:
+            raise InvalidRequest(
+                f"prompt and answer must fit {self._model.max_tokens} positions, "
+                f"got {start + rows.shape[1]}"
+            )
+        logits = self._model.forward(self._model.embed(rows), positions, self._cache)
+        self._n_tokens += rows.shape[1]
+        return logits if ids.ndim == 2 else logits[0]
+
+    def rollback(self, n_tokens: int) -> None:
+        """Drop the last answer tokens until ``n_tokens`` are left."""
+        assert 0 <= n_tokens <= self._n_tokens
+        self._cache.crop(n_tokens - self._n_tokens)
+        self._n_tokens = n_tokens
+
+    def fork(self, branches: int) -> HFContext:
+        """A context that continues this one ``branches`` times side by side."""
+        return self._with_rows(torch.zeros(branches, dtype=torch.long))
+
+    def select(self, branch: int) -> HFContext:
+        """The single sequence of one branch."""
+        return self._with_rows(torch.tensor([branch]))
+
+    def _with_rows(self, rows: torch.Tensor) -> HFContext:
+        # Layers replace their tensors on update, so a shallow copy leaves this context intact.
+        cache = copy.copy(self._cache)
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        cache.batch_select_indices(rows.to(self._model.device))
+        return HFContext(self._model, cache, self._prompt_tokens, self._n_tokens)
+
+
+class HFModel:
+    """An InternVL-family checkpoint, from a folder or a hub name.
+
+    Args:
+        name: Folder or hub name, as ``from_pretrained`` takes it.
+        early_layer: Layer after which visual states count as early (activity signal).
+        deep_layer: Layer at which relevance and deep states are read; a third of the depth
+            if ``None`` (CoVSpec, arXiv 2605.02218; the paper gives no layer).
+        device: Torch device.
+        dtype: Torch dtype name of the weights, ``auto`` for the checkpoint's own.
+
+    Raises:
+        InvalidSetting: If nothing loads from ``name`` or its architecture is not supported.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        early_layer: int = 1,
+        deep_layer: int | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ) -> None:
+        self._load(name, dtype)
+        self._net.to(device).eval()
+        self._config = self._net.config
+        self.device = torch.device(device)
+        layers = self._config.text_config.num_hidden_layers
+        self._early = early_layer
+        self._deep = max(early_layer + 1, round(layers / 3)) if deep_layer is None else deep_layer
+        if not 0 <= self._early < self._deep <= layers:
+            raise InvalidSetting(
+                f"layers must satisfy 0 <= early < deep <= {layers}, "
+                f"got early={self._early}, deep={self._deep}"
+            )
+
+    def _load(self, name: str, dtype: str) -> None:
+        try:
+            model_type = AutoConfig.from_pretrained(name).model_type
+            if model_type not in IMAGE_WRAP:
+                raise InvalidSetting(
+                    f"model type must be one of {sorted(IMAGE_WRAP)}, got {model_type!r} in {name}"
+                )
+            self._wrap = IMAGE_WRAP[model_type]
+            self._net = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=dtype if dtype == "auto" else getattr(torch, dtype)
+            )
+            self._tokenizer = AutoTokenizer.from_pretrained(name)
+            self._images = AutoImageProcessor.from_pretrained(name, backend="pil")
+        except OSError as error:
+            kind = "folder" if Path(name).exists() else "folder or hub checkpoint"
+            raise InvalidSetting(f"no model loads from {kind} {name!r}: {error}") from error
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of a law."""
+        return int(self._config.text_config.vocab_size)
+
+    @property
+    def n_visual(self) -> int:
+        """Visual tokens an image becomes."""
+        return int(self._config.image_seq_length)
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        ids = self._net.generation_config.eos_token_id
+        return frozenset(ids if isinstance(ids, list) else [ids])
+
+    @property
+    def max_tokens(self) -> int:
+        """Positions that a prompt and its answer may take together."""
+        return int(self._config.text_config.max_position_embeddings)
+
+    @torch.inference_mode()
+    def prompt(self, image: Any, question: str) -> Prompt:
+        """Encode a Pillow image and a question.
+
+        Raises:
+            InvalidRequest: If the question is empty, has unknown words or is too long.
+        """
+        question_ids = self._question_ids(question)
+        ids = self._tokenizer(self._text(question), add_special_tokens=False)["input_ids"]
+        if len(ids) >= self.max_tokens:
+            raise InvalidRequest(f"a prompt must fit {self.max_tokens} positions, got {len(ids)}")
+        pixels = self._images(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
+        features = self._net.model.get_image_features(
+            pixel_values=pixels.to(self.device),
+            vision_feature_layer=self._config.vision_feature_layer,
+            vision_feature_select_strategy=self._config.vision_feature_select_strategy,
+            return_dict=True,
+        ).pooler_output.flatten(0, 1)
+        return Prompt(
+            ids=np.asarray(ids, dtype=np.int64),
+            visual=np.flatnonzero(np.asarray(ids) == self._config.image_token_id),
+            keywords=self._keywords(ids, question_ids),
+            features=features,
+        )
+
+    def _question_ids(self, question: str) -> list[int]:
+        ids: list[int] = self._tokenizer(question, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise InvalidRequest(f"a question must hold at least one word, got {question!r}")
+        unknown = self._tokenizer.unk_token_id
+        if unknown is not None and unknown in ids:
+            tokens = self._tokenizer.backend_tokenizer
+            words = [word for word, _ in tokens.pre_tokenizer.pre_tokenize_str(question.lower())]
+            strange = [word for word in words if tokens.token_to_id(word) is None]
+            raise InvalidRequest(f"words outside the model's vocabulary: {', '.join(strange)}")
+        return ids
+
+    def _text(self, question: str) -> str:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        text: str = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        token = self._tokenizer.convert_ids_to_tokens(self._config.image_token_id)
+        left, right = self._wrap
+        return text.replace(token, f"{left}{token * self.n_visual}{right}", 1)
+
+    def _keywords(self, ids: list[int], question_ids: list[int]) -> Ids:
+        n = len(question_ids)
+        starts = (i for i in range(len(ids) - n, -1, -1) if ids[i : i + n] == question_ids)
+        start = next(starts, len(ids) - n)
+        words = [self._tokenizer.decode([i]).strip().lower() for i in question_ids]
+        content = [i for i, word in enumerate(words) if word not in STOP_WORDS]
+        return start + np.asarray(content or range(n), dtype=np.int64)
+
+    @torch.inference_mode()
+    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[HFContext, Logits]:
+        """Read a prompt; see :class:`~covspec_core.models.protocol.VisionLanguageModel`."""
+        seen = self._seen(prompt, kept)
+        embeds = self._embeds(prompt)[:, seen]
+        cache = DynamicCache(config=self._config.text_config)
+        logits = self.forward(embeds, seen[None], cache, last=1)
+        return HFContext(self, cache, len(prompt.ids), 0), logits[0, -1]
+
+    def _seen(self, prompt: Prompt, kept: Ids | None) -> torch.Tensor:
+        seen = np.ones(len(prompt.ids), dtype=bool)
+        if kept is not None:
+            seen[prompt.visual] = False
+            seen[prompt.visual[kept]] = True
+        return torch.from_numpy(np.flatnonzero(seen)).to(self.device)
+
+    def _embeds(self, prompt: Prompt) -> torch.Tensor:
+        embeds = self.embed(torch.from_numpy(prompt.ids).to(self.device)[None])
+        embeds[0, torch.from_numpy(prompt.visual)] = prompt.features.to(embeds.dtype)
+        return embeds
+
+    @torch.inference_mode()
+    def visual_states(self, prompt: Prompt) -> VisualStates:
+        """Attention of the keywords and states of the visual tokens at two layers."""
+        language = self._net.model.language_model
+        before = self._config.text_config._attn_implementation
+        # Only the eager kernel returns its weights.
+        language.set_attn_implementation("eager")
+        try:
+            out = language(
+                inputs_embeds=self._embeds(prompt),
+                past_key_values=DynamicCache(config=self._config.text_config),
+                output_attentions=True,
+                output_hidden_states=True,
+            )
+        finally:
+            language.set_attn_implementation(before)
+        weights = out.attentions[self._deep - 1][0].mean(0)
+        visual, keywords = torch.from_numpy(prompt.visual), torch.from_numpy(prompt.keywords)
+        return VisualStates(
+            relevance=_array(weights[keywords][:, visual].mean(0)),
+            early=_array(out.hidden_states[self._early][0, visual]),
+            deep=_array(out.hidden_states[self._deep][0, visual]),
+        )
+
+    def decode(self, ids: Ids) -> str:
+        """Text of answer tokens."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Input vectors of token ids."""
+        return self._net.get_input_embeddings()(ids).detach().clone()
+
+    @torch.inference_mode()
+    def forward(
+        self, embeds: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, last: int = 0
+    ) -> Logits:
+        """Logits of the ``last`` positions (all if 0), shape ``[rows, positions, vocab]``."""
+        # With a cache the library builds a plain causal mask; without one, gaps in the position
+        # ids would be taken for packed sequences and cut the image off from the text.
+        hidden = self._net.model.language_model(
+            inputs_embeds=embeds, position_ids=positions, past_key_values=cache
+        ).last_hidden_state
+        return _array(self._net.lm_head(hidden[:, -last:]))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return tensor.float().cpu().numpy()

@@ -1,0 +1,102 @@
+"""What the engine asks of a vision-language model, and nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core.reduction import VisualStates
+
+Ids = NDArray[np.int64]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """One image and question, encoded for one model.
+
+    Attributes:
+        ids: Prompt token ids with every visual placeholder in place, shape ``[prompt]``.
+        visual: Positions of the visual tokens in ``ids``, shape ``[n_visual]``.
+        keywords: Positions of the question's content words, shape ``[n_keywords]``.
+        features: The model's own encoding of the image, one row a visual token.
+    """
+
+    ids: Ids
+    visual: Ids
+    keywords: Ids
+    features: Any
+
+
+class Context(Protocol):
+    """Key-value cache of one sequence (or of several branches of it).
+
+    Positions count *text* positions: the prompt keeps its full length however many visual
+    tokens were dropped, so a device that sees few of them and an edge that sees all agree.
+    """
+
+    @property
+    def n_tokens(self) -> int:
+        """Answer tokens in the cache."""
+
+    def extend(self, ids: Ids) -> Logits:
+        """Append answer tokens.
+
+        Args:
+            ids: Token ids, shape ``[new]``, or ``[branches, new]`` after :meth:`fork`.
+
+        Returns:
+            Next-token logits after each of them, shape ``ids.shape + (vocab,)``.
+        """
+
+    def rollback(self, n_tokens: int) -> None:
+        """Drop the last answer tokens until ``n_tokens`` are left, without recomputation."""
+
+    def fork(self, branches: int) -> Context:
+        """A context that continues this one ``branches`` times side by side."""
+
+    def select(self, branch: int) -> Context:
+        """The single sequence of one branch of a forked context."""
+
+
+class VisionLanguageModel(Protocol):
+    """A causal model that reads an image and a question."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of a law."""
+
+    @property
+    def n_visual(self) -> int:
+        """Visual tokens an image becomes."""
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Positions that a prompt and its answer may take together."""
+
+    def prompt(self, image: Any, question: str) -> Prompt:
+        """Encode a Pillow image and a question."""
+
+    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[Context, Logits]:
+        """Read a prompt.
+
+        Args:
+            prompt: From :meth:`prompt`.
+            kept: Indices of the visual tokens to read (all if ``None``).
+
+        Returns:
+            The context and the logits of the first answer token, shape ``[vocab]``.
+        """
+
+    def visual_states(self, prompt: Prompt) -> VisualStates:
+        """The signals from which visual tokens are ranked."""
+
+    def decode(self, ids: Ids) -> str:
+        """Text of answer tokens."""

@@ -1,0 +1,154 @@
+"""Recordings: model outputs along emitted answers, from which any sequence of actions replays.
+
+Without a gate the emitted text is the target's own, whatever the draft does. So a recording
+holds the text once and, per keep level and position, what the draft thought of it at the true
+prefix. Given that the emitted token is ``y``, it came from an accepted draft with probability
+``min(1, q(y) / p(y))``; under shared noise it is decided outright.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core.errors import BrokenRecording
+
+FORMAT = 1
+SPLITS = ("train", "validation", "test")
+Column = NDArray[Any]
+
+TOKEN_COLUMNS = {"tokens": np.uint16, "p": np.float32}
+LEVEL_COLUMNS = {
+    "q": np.float32,
+    "margin": np.float16,
+    "entropy": np.float16,
+    "overlap": np.float16,
+    "draw": np.uint16,
+    "rank": np.uint8,
+    "rank_shared": np.uint8,
+}
+REQUEST_COLUMNS = {
+    "length": np.int32,
+    "key": np.uint64,
+    "split": np.uint8,
+    "image_bytes": np.int32,
+    "statistics": np.float32,
+    "scene": np.int64,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """Columns over all ``N`` emitted tokens, ``L`` keep levels and ``R`` requests.
+
+    Attributes:
+        meta: Format, pair, reduction, temperature, keep levels, limit, provenance.
+        questions: Text of each request, ``[R]``.
+        length: Emitted tokens of each request, end of answer included, ``[R]``.
+        key: Noise key of each request, ``[R]``.
+        split: Index into ``SPLITS``, ``[R]``.
+        image_bytes: Encoded image and question, ``[R]``.
+        statistics: See ``covspec_core.source.STATISTICS``, ``[R, 4]``.
+        scene: Seed of the drawn scene, or -1, ``[R]``.
+        tokens: Emitted token ``y``, ``[N]``.
+        p: ``p(y)``, ``[N]``.
+        q: ``q(y)``, ``[L, N]``.
+        margin: Margin of q, ``[L, N]``.
+        entropy: Entropy of q in nats, ``[L, N]``.
+        overlap: ``sum min(p, q)``, ``[L, N]``.
+        draw: Token the draft draws under the shared noise, ``[L, N]``.
+        rank: Place of ``y`` in q, 255 for all beyond, ``[L, N]``.
+        rank_shared: Place of ``y`` in q under the shared noise, likewise, ``[L, N]``.
+        forecast: See :mod:`covspec_core.forecast`, ``[L, vocab + 1]``.
+    """
+
+    meta: dict[str, Any]
+    questions: Column
+    length: Column
+    key: Column
+    split: Column
+    image_bytes: Column
+    statistics: Column
+    scene: Column
+    tokens: Column
+    p: Column
+    q: Column
+    margin: Column
+    entropy: Column
+    overlap: Column
+    draw: Column
+    rank: Column
+    rank_shared: Column
+    forecast: Column
+
+    def __post_init__(self) -> None:
+        n, levels = len(self.tokens), len(self.meta["keep_levels"])
+        if int(self.length.sum()) != n:
+            raise BrokenRecording(f"lengths must add up to {n} tokens, got {self.length.sum()}")
+        for name in LEVEL_COLUMNS:
+            if getattr(self, name).shape != (levels, n):
+                shape = getattr(self, name).shape
+                raise BrokenRecording(f"column {name} must have shape {(levels, n)}, got {shape}")
+
+    @property
+    def keep_levels(self) -> tuple[float, ...]:
+        """Shares of visual tokens that were recorded, ascending."""
+        return tuple(self.meta["keep_levels"])
+
+    @property
+    def start(self) -> Column:
+        """First token of each request, ``[R]``."""
+        starts: Column = np.concatenate([[0], np.cumsum(self.length)[:-1]]).astype(np.int64)
+        return starts
+
+    def only(self, split: str) -> Recording:
+        """The requests of one split.
+
+        Raises:
+            BrokenRecording: If there is none.
+        """
+        if split not in SPLITS:
+            raise BrokenRecording(f"split must be one of {SPLITS}, got {split!r}")
+        chosen = self.split == SPLITS.index(split)
+        if not chosen.any():
+            raise BrokenRecording(f"the recording holds no request of split {split!r}")
+        tokens = np.repeat(chosen, self.length)
+        changes: dict[str, Any] = {"questions": self.questions[chosen]}
+        changes |= {name: getattr(self, name)[chosen] for name in REQUEST_COLUMNS}
+        changes |= {name: getattr(self, name)[tokens] for name in TOKEN_COLUMNS}
+        changes |= {name: getattr(self, name)[:, tokens] for name in LEVEL_COLUMNS}
+        return replace(self, **changes)
+
+    def save(self, path: Path) -> None:
+        """Write one compressed file; columns can be added later without breaking it."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "meta"}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez_compressed(partial, meta=np.array(json.dumps(self.meta)), **columns)
+        partial.replace(path)
+
+
+def load_recording(path: Path | str) -> Recording:
+    """Read a recording.
+
+    Raises:
+        BrokenRecording: If it is missing, damaged, or of another format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(str(file["meta"]))
+            if meta["format"] != FORMAT:
+                raise BrokenRecording(f"{path}: format must be {FORMAT}, got {meta['format']}")
+            names = [f.name for f in fields(Recording) if f.name != "meta"]
+            return Recording(meta=meta, **{name: file[name] for name in names})
+    except FileNotFoundError as error:
+        raise BrokenRecording(f"no recording at {path}") from error
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        if isinstance(error, BrokenRecording):
+            raise
+        raise BrokenRecording(f"{path} is no readable recording: {error}") from error

@@ -1,0 +1,156 @@
+"""Outcomes from a recording: exact for every sequence of actions, thousands of sessions at once.
+
+Exact in law for protocols with independent draws, bit by bit under shared noise. With a gate on
+the replay follows the recorded text and counts the unchecked tokens that differ from it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from covspec_core.errors import InvalidAction
+from covspec_core.forecast import previous_tokens
+from covspec_core.randomness import uniform
+from covspec_core.recording import Recording
+from covspec_core.rounds import Bools, Floats, Ints, Keys
+from covspec_core.source import Facts, Outcome, Place, Requests
+from covspec_core.wire import WireProtocol
+
+_JUDGE = 1
+
+
+class ReplaySource:
+    """A :class:`~covspec_core.source.Source` over recorded requests.
+
+    Args:
+        recording: Requests to draw from.
+        kind: Protocol; decides whether acceptance is recorded or drawn.
+        size: Number of sessions.
+        longest: Longest draft length that will be asked for.
+    """
+
+    def __init__(self, recording: Recording, kind: WireProtocol, size: int, longest: int) -> None:
+        self._recording = recording
+        self._shared = kind.shared_noise
+        self._keeps = np.asarray(recording.keep_levels)
+        self._starts = recording.start
+        self._lengths = recording.length.astype(np.int64)
+        self._tokens = len(recording.tokens)
+        self._ahead = np.arange(longest)
+        self._first, self._total = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        self._base = np.zeros(size, np.int64)
+        self._limit = int(recording.meta["limit"])
+        self._flatten(recording)
+
+    def _flatten(self, recording: Recording) -> None:
+        if self._shared:
+            self._accept = (recording.draw == recording.tokens).ravel()
+        else:
+            ratio = recording.q / np.maximum(recording.p, np.finfo(np.float32).tiny)
+            self._accept = np.minimum(ratio, 1.0).ravel()
+        ranks = recording.rank_shared if self._shared else recording.rank
+        self._rank = ranks.ravel()
+        self._margin = recording.margin.astype(np.float64).ravel()
+        self._entropy = recording.entropy.astype(np.float64).ravel()
+        vocab_size = recording.forecast.shape[1] - 1
+        previous = previous_tokens(recording.tokens, recording.length, vocab_size)
+        self._forecast = recording.forecast[:, previous].astype(np.float64).ravel()
+
+    def pick(self, keys: Keys) -> Ints:
+        """Recorded requests that these keys stand for."""
+        chosen: Ints = (keys % np.uint64(len(self._lengths))).astype(np.int64)
+        return chosen
+
+    def peek(self, rows: Ints, keys: Keys) -> tuple[Ints, Ints]:
+        """Image bytes and answer lengths of the requests under these keys."""
+        chosen = self.pick(keys)
+        return self._recording.image_bytes[chosen].astype(np.int64), self._lengths[chosen]
+
+    def begin(self, rows: Ints, keys: Keys) -> Requests:
+        """Take up recorded requests; see :class:`~covspec_core.source.Source`."""
+        chosen = self.pick(keys)
+        self._first[rows], self._total[rows] = self._starts[chosen], self._lengths[chosen]
+        self._base[rows] = self._first[rows]
+        return Requests(
+            image_bytes=self._recording.image_bytes[chosen].astype(np.int64),
+            limit=np.full(len(rows), self._limit),
+            statistics=self._recording.statistics[chosen].astype(np.float64),
+        )
+
+    def prefill(self, rows: Ints, keep: Floats) -> None:
+        """Choose the recorded keep level."""
+        level = np.minimum(np.searchsorted(self._keeps, keep - 1e-6), len(self._keeps) - 1)
+        wrong = np.abs(self._keeps[level] - keep) > 1e-6
+        if wrong.any():
+            levels = ", ".join(f"{k:.4g}" for k in self._keeps)
+            raise InvalidAction(f"keep must be a recorded level ({levels}), got {keep[wrong][0]}")
+        self._base[rows] = level * self._tokens + self._first[rows]
+
+    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
+        """Smallest margin of each block at the recorded text."""
+        if not gated:
+            return np.full(len(length), -np.inf)
+        inside = self._ahead < np.minimum(length, self._left(place))[:, None]
+        return np.where(inside, self._margin.take(self._index(place)), np.inf).min(1)
+
+    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
+        """Judge, commit or pass over blocks; see :class:`~covspec_core.source.Source`."""
+        left, index = self._left(place), self._index(place)
+        block = np.minimum(length, left)
+        refused = ~self._accepts(place, index) & (self._ahead < block[:, None])
+        any_refused = refused.any(1)
+        run = np.where(any_refused, refused.argmax(1), block)
+        emitted = np.where(burst > 0, burst, np.where(local, block, run + 1))
+        emitted = np.minimum(emitted, left)
+        rejected = any_refused & ~local
+        return Outcome(
+            accepted=np.where(local, 0, run),
+            rejected=rejected,
+            emitted=emitted,
+            done=emitted >= left,
+            deviations=np.where(local, refused.sum(1), 0),
+            facts=self._facts(index, np.where(local, block, run + rejected)),
+        )
+
+    def _left(self, place: Place) -> Ints:
+        return self._total - place.position
+
+    def _index(self, place: Place) -> Ints:
+        index: Ints = (self._base + place.position)[:, None] + self._ahead
+        return np.minimum(index, len(self._accept) - 1)
+
+    def _accepts(self, place: Place, index: Ints) -> Bools:
+        accepts = self._accept.take(index)
+        if self._shared:
+            return accepts
+        position = place.position[:, None] + self._ahead
+        return uniform(place.key[:, None], _JUDGE, position) < accepts
+
+    def _facts(self, index: Ints, judged: Ints) -> Facts:
+        count = np.maximum(judged, 1)
+        seen, last = self._ahead < count[:, None], (count - 1)[:, None]
+        margin, entropy = self._margin.take(index), self._entropy.take(index)
+        return Facts(
+            margin=np.take_along_axis(margin, last, 1)[:, 0],
+            margin_mean=(margin * seen).sum(1) / count,
+            entropy=np.take_along_axis(entropy, last, 1)[:, 0],
+            entropy_mean=(entropy * seen).sum(1) / count,
+        )
+
+    def branch(
+        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
+    ) -> Bools:
+        """Whether the recorded bonus token was among the candidates."""
+        bonus = np.minimum(self._base + place.position + length, len(self._rank) - 1)
+        standing = (outcome.accepted == length) & (outcome.emitted > length) & (steps > 0)
+        return standing & (self._rank.take(bonus) < width)
+
+    def look(self, place: Place) -> tuple[Floats, Floats, Floats]:
+        """Margin and entropy at the next position (where tokens are ready), and the forecast."""
+        index = np.minimum(self._base + place.position, len(self._accept) - 1)
+        ready = place.ready > 0
+        return (
+            np.where(ready, self._margin.take(index), 0.0),
+            np.where(ready, self._entropy.take(index), 0.0),
+            self._forecast.take(index),
+        )

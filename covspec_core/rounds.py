@@ -1,0 +1,217 @@
+"""The words of a round: what a controller sees, what it sets, and what came of it.
+
+All of them hold arrays with a leading axis of sessions, ``[B]``; a single engine has ``B = 1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core.errors import InvalidAction
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Keys = NDArray[np.uint64]
+
+GATE_OFF = np.inf
+
+STATUS_FIELDS: dict[str, str] = {
+    "up_bps": "uplink rate that the modem reports for the last whole slot, bit/s",
+    "down_bps": "downlink rate, likewise",
+    "up_trend": "log of up_bps over its running mean",
+    "down_trend": "log of down_bps over its running mean",
+    "rtt_s": "running mean of the round trip",
+    "device_factor": "seconds of device work over the profile's",
+    "edge_factor": "seconds of edge work over the profile's",
+    "acceptance": "running mean of judged tokens that were accepted",
+    "accepted": "drafted tokens accepted in the last round",
+    "drafted": "tokens judged or committed in the last round",
+    "rejected": "1 if the last round ended in a rejection",
+    "margin": "draft's margin at the last judged position",
+    "margin_mean": "mean margin over the judged positions of the last block",
+    "entropy": "draft's entropy at the last judged position, nats",
+    "entropy_mean": "mean entropy over the judged positions of the last block, nats",
+    "hit_rate": "running mean of branch hits",
+    "ready": "tokens that a hit branch left ready",
+    "next_margin": "margin at the next position; 0 unless tokens are ready",
+    "next_entropy": "entropy at the next position, nats; 0 unless tokens are ready",
+    "forecast": "tokens expected to be accepted in a row after the last token, by a table",
+    "skipped_run": "tokens committed on the device since the last call",
+    "tokens": "answer tokens so far",
+    "fresh": "1 before the first round of a request, when keep can still be chosen",
+    "keep": "share of visual tokens the draft sees in this request",
+    "streaming": "1 if the edge is decoding alone",
+    "prompt_tokens": "tokens of the question",
+    "relevance_entropy": "entropy of the keywords' attention over visual tokens, nats",
+    "activity_mean": "mean change of a visual token's state over the layers",
+    "cover_rank": "participation ratio of the visual states",
+}
+"""What a controller may see, by name: only what the device knows at that moment."""
+
+_COLUMN = {name: i for i, name in enumerate(STATUS_FIELDS)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Status:
+    """What a controller may see before a round.
+
+    Attributes:
+        values: One row a session, one column a name of ``STATUS_FIELDS``, shape ``[B, F]``.
+    """
+
+    values: Floats
+
+    def __getitem__(self, name: str) -> Floats:
+        column: Floats = self.values[:, _COLUMN[name]]
+        return column
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.values[:, _COLUMN[name]] = value
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @staticmethod
+    def blank(size: int) -> Status:
+        """All zeros for ``size`` sessions."""
+        return Status(np.zeros((size, len(STATUS_FIELDS))))
+
+
+@dataclass(frozen=True, slots=True)
+class RoundAction:
+    """Controls for one draft-and-verify round of one session.
+
+    Attributes:
+        keep: Share of visual tokens that the draft sees, in [0, 1]; takes effect at the start
+            of a request.
+        draft_length: Tokens of the block, >= 0; 0 lets the edge decode a burst alone.
+        branch_width: Branches drafted ahead during verification, >= 0.
+        gate_threshold: A block whose smallest margin reaches it is committed on the device
+            unchecked; infinity turns the gate off.
+    """
+
+    keep: float
+    draft_length: int
+    branch_width: int
+    gate_threshold: float = GATE_OFF
+
+    def __post_init__(self) -> None:
+        Actions.of([self])
+
+    @property
+    def prune_ratio(self) -> float:
+        """Share of visual tokens dropped on the device."""
+        return 1.0 - self.keep
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Actions:
+    """Controls for one round of every session, shape ``[B]`` each; see :class:`RoundAction`."""
+
+    keep: Floats
+    draft_length: Ints
+    branch_width: Ints
+    gate_threshold: Floats
+
+    def __post_init__(self) -> None:
+        _require(self.keep, (self.keep >= 0) & (self.keep <= 1), "keep must lie in [0, 1]")
+        _require(self.draft_length, self.draft_length >= 0, "draft_length must be >= 0")
+        _require(self.branch_width, self.branch_width >= 0, "branch_width must be >= 0")
+        _require(self.gate_threshold, self.gate_threshold >= 0, "gate_threshold must be >= 0")
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+    def __getitem__(self, row: int) -> RoundAction:
+        return RoundAction(
+            float(self.keep[row]),
+            int(self.draft_length[row]),
+            int(self.branch_width[row]),
+            float(self.gate_threshold[row]),
+        )
+
+    @staticmethod
+    def of(actions: Iterable[RoundAction]) -> Actions:
+        """Stack single actions."""
+        rows = [(a.keep, a.draft_length, a.branch_width, a.gate_threshold) for a in actions]
+        keep, length, width, gate = (np.array(column) for column in zip(*rows, strict=True))
+        for name, column in (("draft_length", length), ("branch_width", width)):
+            if not np.issubdtype(column.dtype, np.integer):
+                raise InvalidAction(f"{name} must be an integer, got {column.tolist()}")
+        return Actions(keep.astype(float), length, width, gate.astype(float))
+
+    @staticmethod
+    def full(size: int, action: RoundAction) -> Actions:
+        """The same action for ``size`` sessions."""
+        return Actions.of([action] * size)
+
+
+def _require(values: NDArray[Any], valid: Bools, rule: str) -> None:
+    if not valid.all():
+        raise InvalidAction(f"{rule}, got {values[~valid][0]}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundResult:
+    """What a round did, shape ``[B]`` each. Times count from the session's start.
+
+    Attributes:
+        started_s: The device begins to draft.
+        sent_s: The block is drafted; a transfer may begin.
+        arrived_s: The edge has the message (equal to ``sent_s`` if nothing was sent).
+        verify_s: The edge begins its pass.
+        verified_s: The edge has its verdict.
+        received_s: The device has it; the round ends and the next one can begin.
+        drafted: Tokens of the block, ready ones included.
+        accepted: Drafted tokens that stand after a check.
+        rejected: The check ended in a rejection.
+        skipped: Drafted tokens that were committed unchecked.
+        burst: Tokens that the edge decoded alone.
+        emitted: Tokens committed by this round.
+        deviations: Skipped tokens that the target would not have written (replay only).
+        hit: The bonus token was among the branch candidates.
+        branch_steps: Draft steps taken ahead on the branches.
+        bytes_up: Encoded bytes sent, images not included.
+        bytes_down: Encoded bytes received.
+        charged: Target positions on the bill, in edge-only tokens.
+        energy_j: Energy of device and radio.
+        request_done: The answer is complete.
+        session_done: It was the last one.
+    """
+
+    started_s: Floats
+    sent_s: Floats
+    arrived_s: Floats
+    verify_s: Floats
+    verified_s: Floats
+    received_s: Floats
+    drafted: Ints
+    accepted: Ints
+    rejected: Bools
+    skipped: Ints
+    burst: Ints
+    emitted: Ints
+    deviations: Ints
+    hit: Bools
+    branch_steps: Ints
+    bytes_up: Ints
+    bytes_down: Ints
+    charged: Ints
+    energy_j: Floats
+    request_done: Bools
+    session_done: Bools
+
+    @property
+    def seconds(self) -> Floats:
+        """Virtual seconds of the round."""
+        return self.received_s - self.started_s
+
+    def row(self, index: int) -> dict[str, float | int | bool]:
+        """One session's round as plain numbers."""
+        return {f.name: getattr(self, f.name)[index].item() for f in fields(self)}

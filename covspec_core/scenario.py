@@ -1,0 +1,68 @@
+"""Everything around a controller: workload, hardware, link, protocol and the choices it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covspec_core.channels import Channel
+from covspec_core.errors import InvalidSetting
+from covspec_core.profile import HardwareProfile
+from covspec_core.wire import WireProtocol
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one environment emulates.
+
+    Attributes:
+        profile: Costs of device and edge.
+        link: Channel model from which sessions draw their links.
+        protocol: Who sends what.
+        keep_levels: Shares of visual tokens a controller may choose, ascending.
+        draft_lengths: Draft lengths it may choose, ascending; 0 is the edge alone.
+        branch_widths: Branch widths it may choose, ascending.
+        max_skipped: Tokens that may stand unchecked at most (gate).
+        edge_burst: Tokens the edge decodes alone when the draft length is 0.
+        requests: Requests of one session.
+        link_rows: Realisations of the link to draw from.
+        link_s: Length of each, seconds; it repeats afterwards.
+        device_factor: Range of seconds of device work over the profile's, drawn log-uniformly.
+        edge_factor: The same for the edge.
+        deadline_s: A round that lasts longer means that the link is dead.
+    """
+
+    profile: HardwareProfile
+    link: Channel
+    protocol: WireProtocol
+    keep_levels: tuple[float, ...] = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
+    draft_lengths: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 8, 10)
+    branch_widths: tuple[int, ...] = (0, 1, 2, 4)
+    max_skipped: int = 16
+    edge_burst: int = 8
+    requests: int = 4
+    link_rows: int = 128
+    link_s: float = 120.0
+    device_factor: tuple[float, float] = (0.8, 1.25)
+    edge_factor: tuple[float, float] = (0.8, 1.25)
+    deadline_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        _ascending("keep_levels", self.keep_levels, 0.0, 1.0)
+        _ascending("draft_lengths", self.draft_lengths, 0, 65535)
+        _ascending("branch_widths", self.branch_widths, 0, 64)
+        _ascending("device_factor", self.device_factor, 1e-3, 1e3)
+        _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
+        for name, least in (("max_skipped", 0), ("edge_burst", 1), ("requests", 1)):
+            if getattr(self, name) < least:
+                raise InvalidSetting(f"{name} must be >= {least}, got {getattr(self, name)}")
+        for name in ("link_rows", "link_s", "deadline_s"):
+            if getattr(self, name) <= 0:
+                raise InvalidSetting(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.draft_lengths[-1] == 0:
+            raise InvalidSetting("draft_lengths must hold a length above 0, got only 0")
+
+
+def _ascending(name: str, values: tuple[float, ...], low: float, high: float) -> None:
+    inside = bool(values) and all(low <= v <= high for v in values)
+    if not inside or any(a > b for a, b in zip(values, values[1:], strict=False)):
+        raise InvalidSetting(f"{name} must ascend within [{low}, {high}], got {values}")

@@ -1,0 +1,279 @@
+"""Sessions in lockstep: the one place where a round is accounted.
+
+A single engine is one session, a batched environment thousands; both run this code, on arrays
+with a leading session axis.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from covspec_core import timeline, wire
+from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
+from covspec_core.link import LinkTable
+from covspec_core.randomness import mix, uniform
+from covspec_core.rounds import Actions, Bools, Floats, Ints, Keys, RoundResult, Status
+from covspec_core.scenario import Scenario
+from covspec_core.source import STATISTICS, Outcome, Place, Source
+from covspec_core.status import StatusTracker
+
+_ROW, _OFFSET, _DEVICE, _EDGE, _REQUEST = range(5)
+STREAM_BYTES = wire.HEADER.size + wire.ID_BYTES
+"""Message in which the edge streams one token."""
+
+
+class _Move(NamedTuple):
+    """What a round does, shape ``[B]`` each: a block to check, one to commit, or a burst."""
+
+    length: Ints
+    burst: Ints
+    local: Bools
+    alone: Bools
+
+
+class Sessions:
+    """``B`` sessions: a clock, a link and a place in a request each.
+
+    Args:
+        scenario: What is emulated.
+        links: Realisations of the scenario's link.
+        source: Outcomes of rounds.
+        size: Number of sessions.
+    """
+
+    def __init__(self, scenario: Scenario, links: LinkTable, source: Source, size: int) -> None:
+        self.scenario, self.source, self.size = scenario, source, size
+        ints, floats = np.zeros(size, dtype=np.int64), np.zeros(size)
+        self.path = timeline.Path(links, ints.copy(), floats.copy(), floats + 1, floats + 1)
+        self.place = Place(np.zeros(size, np.uint64), ints.copy(), floats.copy(), ints.copy())
+        self.seed = np.zeros(size, dtype=np.uint64)
+        self.request = np.full(size, scenario.requests)
+        self.image_bytes, self.limit = ints.copy(), ints.copy()
+        self.statistics = np.zeros((size, len(STATISTICS)))
+        self.now_s, self.request_s, self.edge_ready_s = floats.copy(), floats.copy(), floats.copy()
+        self.streaming = np.zeros(size, dtype=bool)
+        self.unchecked, self.lag = ints.copy(), ints.copy()
+        self._tracker = StatusTracker(size)
+        self._status: Status | None = None
+
+    def begin(self, rows: Ints, seeds: Keys) -> None:
+        """Start new sessions in some rows, each wholly decided by its seed."""
+        scenario, table = self.scenario, self.path.table
+        self.seed[rows] = seeds
+        self.path.row[rows] = mix(seeds, _ROW) % np.uint64(len(table.up_bps))
+        self.path.offset_s[rows] = uniform(seeds, _OFFSET) * table.period_s
+        for factor, (low, high), tag in (
+            (self.path.device_factor, scenario.device_factor, _DEVICE),
+            (self.path.edge_factor, scenario.edge_factor, _EDGE),
+        ):
+            factor[rows] = low * (high / low) ** uniform(seeds, tag)
+        self.now_s[rows] = 0.0
+        self.request[rows] = 0
+        self._tracker.begin(rows, self.path)
+        self._begin_requests(rows)
+        self._status = None
+
+    def _begin_requests(self, rows: Ints) -> None:
+        keys = mix(self.seed[rows], _REQUEST + self.request[rows])
+        requests = self.source.begin(rows, keys)
+        start = timeline.request_start(
+            self.scenario.profile, self.path.rows(rows), self.now_s[rows], requests.image_bytes
+        )
+        self._check_deadline(start.edge_s - self.now_s[rows], rows)
+        self.image_bytes[rows], self.limit[rows] = requests.image_bytes, requests.limit
+        self.statistics[rows] = requests.statistics
+        self.request_s[rows] = self.now_s[rows]
+        self.now_s[rows], self.edge_ready_s[rows] = start
+        self.streaming[rows] = False
+        self.place.key[rows] = keys
+        for values in (self.place.position, self.place.ready, self.unchecked, self.lag):
+            values[rows] = 0
+
+    @property
+    def fresh(self) -> Bools:
+        """Sessions whose next round is the first of a request."""
+        return self.place.position == 0
+
+    def status(self) -> Status:
+        """What a controller may see now; asking twice gives the same answer."""
+        if self._status is None:
+            self._status = self._read_status()
+        return self._status
+
+    def _read_status(self) -> Status:
+        status = self._tracker.read(self.path, self.now_s)
+        status["next_margin"], status["next_entropy"], status["forecast"] = self.source.look(
+            self.place
+        )
+        for name, values in (
+            ("ready", self.place.ready),
+            ("skipped_run", self.unchecked),
+            ("tokens", self.place.position),
+            ("fresh", self.fresh),
+            ("keep", self.place.keep),
+            ("streaming", self.streaming),
+        ):
+            status[name] = values
+        for name, values in zip(STATISTICS, self.statistics.T, strict=True):
+            status[name] = values
+        return status
+
+    def edge_only_s(self) -> Floats:
+        """Seconds in which the edge alone would answer each session, shape ``[B]``.
+
+        Needs a source that knows its answers beforehand; call it after :meth:`begin`.
+        """
+        rows = np.arange(self.size)
+        keys = [mix(self.seed, _REQUEST + r) for r in range(self.scenario.requests)]
+        images, tokens = zip(*(self.source.peek(rows, key) for key in keys), strict=True)
+        return timeline.edge_only_s(
+            self.scenario.profile, self.path, np.stack(images, 1), np.stack(tokens, 1), STREAM_BYTES
+        )
+
+    def play(self, actions: Actions) -> RoundResult:
+        """Play one round in every session.
+
+        Raises:
+            InvalidAction: If a choice lies outside the scenario.
+            SessionOver: If a session has no request left.
+            LinkTimeout: If a round outlasts the scenario's deadline.
+        """
+        self._check(actions)
+        fresh = np.flatnonzero(self.fresh)
+        if fresh.size:
+            self.source.prefill(fresh, actions.keep[fresh])
+            self.place.keep[fresh] = actions.keep[fresh]
+        left = self.limit - self.place.position
+        length = np.minimum(actions.draft_length, left)
+        alone = length == 0
+        gated = bool(np.isfinite(actions.gate_threshold).any())
+        lowest = self.source.draft(self.place, length, gated)
+        fits = self.unchecked + length <= self.scenario.max_skipped
+        move = _Move(
+            length=length,
+            burst=np.where(alone, np.minimum(self.scenario.edge_burst, left), 0),
+            local=~alone & fits & (lowest >= actions.gate_threshold),
+            alone=alone,
+        )
+        outcome = self.source.finish(self.place, length, move.local, move.burst)
+        return self._account(move, actions.branch_width, outcome)
+
+    def _check(self, actions: Actions) -> None:
+        if len(actions) != self.size:
+            raise InvalidAction(f"actions must come for {self.size} sessions, got {len(actions)}")
+        if (self.request >= self.scenario.requests).any():
+            raise SessionOver("a session is over after its last request; begin a new one")
+        for name, values, most in (
+            ("draft_length", actions.draft_length, self.scenario.draft_lengths[-1]),
+            ("branch_width", actions.branch_width, self.scenario.branch_widths[-1]),
+        ):
+            if values.max() > most:
+                raise InvalidAction(f"{name} must be at most {most}, got {values.max()}")
+
+    def _check_deadline(self, seconds: Floats, rows: Ints) -> None:
+        late = seconds > self.scenario.deadline_s
+        if late.any():
+            raise LinkTimeout(
+                f"a round must end within deadline_s={self.scenario.deadline_s}, "
+                f"the link of session {rows[late][0]} needs {seconds[late][0]:.1f} s"
+            )
+
+    def _account(self, move: _Move, width: Ints, outcome: Outcome) -> RoundResult:
+        called = ~move.local
+        sent = self.now_s + self._draft_s(move.length)
+        up, down = self._bytes(move, outcome)
+        trip = timeline.call(
+            self.path,
+            sent_s=sent,
+            bytes_up=up,
+            # Of a burst only the message of the last token is waited for.
+            bytes_down=np.where(move.alone, STREAM_BYTES, down),
+            edge_ready_s=self.edge_ready_s,
+            work_s=self._edge_work_s(move, outcome),
+            streaming=self.streaming & move.alone,
+        )
+        received = np.where(called, trip.received_s, sent)
+        self._check_deadline(received - self.now_s, np.arange(self.size))
+        width = np.where(called & ~move.alone, width, 0)
+        steps = timeline.branch_steps(
+            self.scenario.profile, self.path, self.place.keep, width, received - sent,
+            self.scenario.draft_lengths[-1],
+        )  # fmt: skip
+        hit = self.source.branch(self.place, outcome, move.length, width, steps)
+        result = RoundResult(
+            started_s=self.now_s.copy(),
+            sent_s=sent,
+            arrived_s=np.where(called, trip.arrived_s, sent),
+            verify_s=np.where(called, trip.verify_s, sent),
+            verified_s=np.where(called, trip.verified_s, sent),
+            received_s=received,
+            drafted=move.length,
+            accepted=outcome.accepted,
+            rejected=outcome.rejected,
+            skipped=np.where(move.local, outcome.emitted, 0),
+            burst=np.where(move.alone, outcome.emitted, 0),
+            emitted=outcome.emitted,
+            deviations=outcome.deviations,
+            hit=hit,
+            branch_steps=steps,
+            bytes_up=up,
+            bytes_down=down,
+            charged=self._charged(move, outcome),
+            energy_j=self._energy_j(sent, width, steps, np.where(called, trip.radio_s, 0.0)),
+            request_done=outcome.done,
+            session_done=outcome.done & (self.request + 1 >= self.scenario.requests),
+        )
+        self._advance(move, result, np.where(called, trip.verified_s, self.edge_ready_s))
+        self._tracker.update(result, outcome.facts, self.path)
+        self._status = None
+        return result
+
+    def _draft_s(self, length: Ints) -> Floats:
+        profile = self.scenario.profile
+        steps = np.maximum(length - self.place.ready, 0)
+        missed = np.where(steps > 0, self.lag, 0)
+        seconds = profile.draft_s(self.place.keep) * steps + profile.catch_up_s * missed
+        return seconds * self.path.device_factor
+
+    def _bytes(self, move: _Move, outcome: Outcome) -> tuple[Ints, Ints]:
+        kind, vocab = self.scenario.protocol, self.scenario.profile.vocab_size
+        silent = move.local | (move.alone & self.streaming)
+        up = np.where(silent, 0, wire.upload_bytes(kind, self.unchecked, move.length, vocab))
+        verdict = np.where(move.local, 0, wire.download_bytes(kind, outcome.rejected, vocab))
+        return up, np.where(move.alone, STREAM_BYTES * outcome.emitted, verdict)
+
+    def _edge_work_s(self, move: _Move, outcome: Outcome) -> Floats:
+        profile = self.scenario.profile
+        catch_up = profile.verify_slope * profile.edge_step_s * self.unchecked
+        alone = profile.edge_step_s * outcome.emitted
+        return catch_up + np.where(move.alone, alone, profile.verify_s(move.length + 1))
+
+    def _charged(self, move: _Move, outcome: Outcome) -> Ints:
+        """Verified drafts and bonus tokens; a redrawn token is free (calibration, reading C)."""
+        checked = move.length + (outcome.emitted > outcome.accepted) * ~outcome.rejected
+        return np.where(move.local, 0, np.where(move.alone, outcome.emitted, checked))
+
+    def _energy_j(self, sent: Floats, width: Ints, steps: Ints, radio_s: Floats) -> Floats:
+        profile = self.scenario.profile
+        step = profile.draft_s(self.place.keep) * self.path.device_factor
+        ahead = np.where(width > 0, step * (1 + profile.branch_factor(width) * steps), 0.0)
+        energy: Floats = profile.device_w * (sent - self.now_s + ahead) + profile.radio_w * radio_s
+        return energy
+
+    def _advance(self, move: _Move, result: RoundResult, edge_s: Floats) -> None:
+        self.now_s = result.received_s.copy()
+        self.edge_ready_s = edge_s
+        self.streaming = move.alone
+        self.place.position += result.emitted
+        self.place.ready = np.where(result.hit, result.branch_steps, 0)
+        self.unchecked = np.where(move.local, self.unchecked + result.emitted, 0)
+        # Tokens that the edge wrote alone reach the draft's cache with its next step.
+        self.lag = np.where(move.alone, self.lag + result.emitted, 0)
+        done = np.flatnonzero(result.request_done)
+        if done.size:
+            self.request[done] += 1
+            going = done[self.request[done] < self.scenario.requests]
+            if going.size:
+                self._begin_requests(going)

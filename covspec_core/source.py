@@ -1,0 +1,116 @@
+"""Where the outcome of a round comes from: live models or a recording, behind one protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from covspec_core.rounds import Bools, Floats, Ints, Keys
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Where each session stands, shape ``[B]``.
+
+    Attributes:
+        key: Noise key of the request in hand.
+        position: Answer tokens committed so far.
+        keep: Share of visual tokens the draft sees.
+        ready: Tokens a hit branch left ready.
+    """
+
+    key: Keys
+    position: Ints
+    keep: Floats
+    ready: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requests:
+    """What is known when requests begin, one row each.
+
+    Attributes:
+        image_bytes: Encoded image and question, shape ``[k]``.
+        limit: Most answer tokens, shape ``[k]``.
+        statistics: ``prompt_tokens, relevance_entropy, activity_mean, cover_rank``, ``[k, 4]``.
+    """
+
+    image_bytes: Ints
+    limit: Ints
+    statistics: Floats
+
+
+STATISTICS = ("prompt_tokens", "relevance_entropy", "activity_mean", "cover_rank")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What the draft's laws show at judged positions, shape ``[B]``; see ``STATUS_FIELDS``."""
+
+    margin: Floats
+    margin_mean: Floats
+    entropy: Floats
+    entropy_mean: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of the blocks, shape ``[B]`` each.
+
+    Attributes:
+        accepted: Drafted tokens that stand (through the end of the answer at most).
+        rejected: A drafted token was refused.
+        emitted: Tokens committed.
+        done: The answer is complete.
+        deviations: Unchecked tokens that the target would not have written.
+        facts: What the draft's laws showed.
+    """
+
+    accepted: Ints
+    rejected: Bools
+    emitted: Ints
+    done: Bools
+    deviations: Ints
+    facts: Facts
+
+
+class Source(Protocol):
+    """Outcomes for ``B`` sessions in lockstep."""
+
+    def begin(self, rows: Ints, keys: Keys) -> Requests:
+        """The requests that the sessions ``rows`` take up under these noise keys."""
+
+    def prefill(self, rows: Ints, keep: Floats) -> None:
+        """The draft reads image and question with a share of the visual tokens.
+
+        Raises:
+            InvalidAction: If a share is not at hand.
+        """
+
+    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
+        """Draft blocks; the smallest margin of each, which only matters if ``gated``."""
+
+    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
+        """Judge the blocks (commit them unjudged where ``local``), or decode bursts."""
+
+    def branch(
+        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
+    ) -> Bools:
+        """Draft ahead while the blocks are judged; whether tokens are ready for the next ones."""
+
+    def look(self, place: Place) -> tuple[Floats, Floats, Floats]:
+        """Margin and entropy at the next position (where tokens are ready), and the forecast."""
+
+    def peek(self, rows: Ints, keys: Keys) -> tuple[Ints, Ints]:
+        """Image bytes and true answer lengths of requests under these keys.
+
+        Raises:
+            NotImplementedError: If answers are not known beforehand.
+        """
+
+
+def as_float16(values: Floats) -> Floats:
+    """Round facts as a recording stores them, so that live and replayed statuses agree."""
+    return values.astype(np.float16).astype(np.float64)

@@ -1,0 +1,74 @@
+"""Toy pairs and scenarios shared by the engine's tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from covspec_core.channels import ConstantLink
+from covspec_core.live import Pair, Request
+from covspec_core.profile import HardwareProfile
+from covspec_core.recorder import Job, record
+from covspec_core.reduction import REDUCTIONS
+from covspec_core.scenario import Scenario
+from covspec_core.wire import protocol
+from tests.core.toys import ToyModel
+
+LEVELS = (0.0, 0.5, 1.0)
+LIMIT = 40
+
+PROFILE = HardwareProfile(
+    edge_step_s=0.2, verify_slope=0.3, draft_step_s=0.03, draft_keep_s=0.03, branch_slope=0.1,
+    device_prefill_s=0.4, edge_prefill_s=0.8, catch_up_s=0.002, device_w=10.0, radio_w=1.0,
+    vocab_size=6,
+)  # fmt: skip
+
+
+def make_scenario(protocol_name="coupled", **changes):
+    values = {
+        "profile": PROFILE,
+        "link": ConstantLink(up_bps=1e5, down_bps=1e5, rtt_s=(0.02, 0.05)),
+        "protocol": protocol(protocol_name),
+        "keep_levels": LEVELS,
+        "requests": 3,
+        "link_rows": 4,
+        "link_s": 10.0,
+    }
+    return Scenario(**(values | changes))
+
+
+def make_pair(blur=0.3, vocab_size=6):
+    target = ToyModel(vocab_size, seed=1)
+    draft = ToyModel(vocab_size, seed=2, blur=blur, base=target)
+    rng = np.random.default_rng(0)
+    return Pair(
+        draft=draft,
+        target=target,
+        order=lambda states: REDUCTIONS["covspec"](states, rng),
+        forecast=np.zeros((len(LEVELS), vocab_size + 1), np.float16),
+        keep_levels=LEVELS,
+    )
+
+
+def make_requests(n):
+    return [Request(None, 2000 + 10 * i, f"{chr(97 + i % 26)}{i}?", 1000 + i) for i in range(n)]
+
+
+@pytest.fixture(scope="session")
+def pair():
+    return make_pair()
+
+
+@pytest.fixture(scope="session")
+def requests():
+    return make_requests(12)
+
+
+def make_recording(pair, requests, temperature):
+    jobs = [Job(request, "train") for request in requests]
+    return record(pair, jobs, temperature, LIMIT, {"pair": "toy"})
+
+
+@pytest.fixture(scope="session")
+def recording(pair, requests):
+    return make_recording(pair, requests, 1.0)

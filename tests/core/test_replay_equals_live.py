@@ -1,0 +1,73 @@
+"""The central promise: a replay of any actions equals the live models, bit by bit."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from covspec_core.engine import Engine, realise_links
+from covspec_core.live import LiveSource
+from covspec_core.replay import ReplaySource
+from covspec_core.rounds import RoundAction, RoundResult
+from tests.core.conftest import LEVELS, LIMIT, make_recording, make_scenario
+
+
+def random_action(rng, scenario):
+    return RoundAction(
+        keep=float(rng.choice(scenario.keep_levels)),
+        draft_length=int(rng.choice(scenario.draft_lengths)),
+        branch_width=int(rng.choice(scenario.branch_widths)),
+    )
+
+
+def engines(scenario, pair, requests, recording, temperature):
+    pair = replace(pair, forecast=recording.forecast)
+    links = realise_links(scenario, 5)
+    replay = ReplaySource(recording, scenario.protocol, 1, scenario.draft_lengths[-1])
+
+    def chosen(key):
+        return requests[int(replay.pick(np.array([key], dtype=np.uint64))[0])]
+
+    live = LiveSource(pair, scenario.protocol, temperature, LIMIT, chosen)
+    return Engine(scenario, links, live), Engine(scenario, links, replay)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+@pytest.mark.parametrize("seed", range(12))
+def test_random_actions_give_the_same_rounds_live_and_replayed(pair, requests, temperature, seed):
+    recording = make_recording(pair, requests, temperature)
+    scenario = make_scenario("coupled")
+    live, replay = engines(scenario, pair, requests, recording, temperature)
+    rng = np.random.default_rng(seed)
+    statuses = live.begin(seed), replay.begin(seed)
+    over, rounds = False, 0
+    while not over:
+        np.testing.assert_array_equal(statuses[0].values, statuses[1].values)
+        action = random_action(rng, scenario)
+        results = live.round(action), replay.round(action)
+        for field in fields(RoundResult):
+            one, other = (getattr(result, field.name) for result in results)
+            np.testing.assert_array_equal(one, other, err_msg=f"{field.name} in round {rounds}")
+        over, rounds = bool(results[0].session_done[0]), rounds + 1
+        if not over:
+            statuses = live.status(), replay.status()
+    assert rounds >= scenario.requests
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_text_is_the_targets_own_whatever_the_actions(pair, requests, recording, seed):
+    scenario = make_scenario("coupled", requests=1)
+    live, _ = engines(scenario, pair, requests, recording, 1.0)
+    live.begin(seed)
+    rng, over = np.random.default_rng(seed), False
+    while not over:
+        over = bool(live.round(random_action(rng, scenario)).session_done[0])
+    recorded = [t.tolist() for t in np.split(recording.tokens, np.cumsum(recording.length)[:-1])]
+    assert live.source.text in recorded
+
+
+def test_levels_differ_in_acceptance(recording):
+    means = recording.overlap.astype(float).mean(1)
+    assert means[0] < means[-1] and len(means) == len(LEVELS)
