@@ -14,20 +14,30 @@ from covspec_core.pair.phrases import Item, Phrase
 from covspec_core.pair.questions import Question, distance_px, is_beside
 from covspec_core.pair.world import SIZES, Scene, Thing
 
+LISTS: Final = ("listing", "located")  # claims compared by what they mention, not one by one
 EXHAUSTIVE: Final = ("describe", "count", "more")  # kinds whose answer lists all things of a group
 
 
 def is_right(scene: Scene, question: Question, answer: str) -> bool:
-    """Whether every claim of ``answer`` is true of ``scene`` and the question is answered.
+    """Whether every claim of ``answer`` is true of ``scene`` and the question is answered in full.
 
-    Descriptions must mention every thing with all its attributes; counts must list what they count.
+    Evidence is part of an answer: counts list what they count, verdicts say what they rest on.
+    Descriptions must mention every thing with all its attributes; number and background are free.
     """
     claims = read_all(answer)
     if claims is None or not all(holds(claim, scene) for claim in claims):
         return False
     if question.kind in EXHAUSTIVE and _mentioned(claims) != _mentioned(question.answer):
         return False
-    return question.kind == "describe" or any(_same(claim, question.answer[-1], scene) for claim in claims)
+    return all(any(_same(claim, wanted, scene) for claim in claims) for wanted in _required(question))
+
+
+def _required(question: Question) -> list[Claim]:
+    """What must be said beside the lists."""
+    if question.kind == "describe":
+        return []
+    lists = LISTS if question.kind in EXHAUSTIVE else ()
+    return [claim for claim in question.answer if claim.name not in lists]
 
 
 def holds(claim: Claim, scene: Scene) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
 from covspec_core.models.small import N_VISUAL
 from covspec_core.pair.data import TEXT_START, Batch
+from covspec_core.pair.tokenizer import SPECIAL
+
+FRAME: Final = tuple(SPECIAL.index(token) for token in ("<bos>", "<img>", "</img>"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +51,68 @@ def forward(model: Any, batch: Batch, kept: Tensor | None) -> Packed:
         batch: ``B`` scenes with packed questions.
         kept: Visual tokens that stay, ``[B, keep]``; ``None`` keeps all. Positions stay as they were.
     """
-    pixels = batch.images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    features = model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+    features = encode(model, batch.images)
     prefix, positions = _prefix(model, features, kept)
-    embed = model.get_input_embeddings()
+    words = model.get_input_embeddings()(batch.tokens).to(prefix.dtype)
     hidden = model.model.language_model(
-        inputs_embeds=torch.cat([prefix, embed(batch.tokens).to(prefix.dtype)], dim=1),
+        inputs_embeds=torch.cat([prefix, words], dim=1),
         position_ids=torch.cat([positions, batch.positions], dim=1),
-        attention_mask=_mask(batch.segments, prefix.shape[1], torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else prefix.dtype),
+        attention_mask=_additive(_packed_view(batch.segments, prefix.shape[1]), prefix.dtype),
         use_cache=False,
     ).last_hidden_state
     return Packed(model.lm_head(hidden[:, prefix.shape[1] :][batch.judged]), features)
+
+
+class Decoder:
+    """Several requests decoded side by side; questions of unlike length are padded on the left.
+
+    Args:
+        model: An ``InternVLForConditionalGeneration``.
+        images: uint8 ``[B, 96, 96, 3]``.
+        kept: As in :func:`forward`.
+    """
+
+    def __init__(self, model: Any, images: Tensor, kept: Tensor | None) -> None:
+        self._model = model
+        self._prefix, self._positions = _prefix(model, encode(model, images), kept)
+        self._cache = DynamicCache(config=model.config.text_config)
+        self._filled = torch.ones(self._prefix.shape[:2], dtype=torch.bool)
+        self._next = torch.full((len(images),), TEXT_START)
+
+    def extend(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Append tokens; the logits after the last of them, ``[B, vocab]``.
+
+        Args:
+            tokens: ``[B, new]``, padded on the left.
+            lengths: Of every row without padding, ``[B]``.
+        """
+        index = torch.arange(tokens.shape[1]) - (tokens.shape[1] - lengths)[:, None]
+        vectors = self._model.get_input_embeddings()(tokens).to(self._prefix.dtype)
+        positions = (self._next[:, None] + index).clamp_min(0)
+        first = self._cache.get_seq_length() == 0
+        if first:
+            vectors, positions = torch.cat([self._prefix, vectors], 1), torch.cat([self._positions, positions], 1)
+        self._filled = torch.cat([self._filled, index >= 0], dim=1)
+        self._next += lengths
+        hidden = self._model.model.language_model(
+            inputs_embeds=vectors, position_ids=positions, past_key_values=self._cache,
+            attention_mask=_additive(self._view(vectors.shape[1]), vectors.dtype),
+        ).last_hidden_state  # fmt: skip
+        logits: Tensor = self._model.lm_head(hidden[:, -1]).float()
+        return logits
+
+    def _view(self, new: int) -> Tensor:
+        """Who sees whom, bool ``[B, new, seen]``; a padded position sees itself, so that no row is empty."""
+        length = self._filled.shape[1]
+        earlier = torch.ones(length, length, dtype=torch.bool).tril()
+        return ((self._filled[:, None] & earlier) | torch.eye(length, dtype=torch.bool))[:, -new:]
+
+
+def encode(model: Any, images: Tensor) -> Tensor:
+    """Visual tokens of uint8 images, ``[B, N_VISUAL, hidden]``."""
+    pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    features: Tensor = model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+    return features
 
 
 def _prefix(model: Any, features: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -65,20 +120,24 @@ def _prefix(model: Any, features: Tensor, kept: Tensor | None) -> tuple[Tensor, 
     rows, _, width = features.shape
     if kept is None:
         kept = torch.arange(N_VISUAL).expand(rows, -1)
-    ids = [model.config.text_config.bos_token_id, model.config.image_token_id - 2, model.config.image_token_id - 1]
-    bos, left, right = model.get_input_embeddings()(torch.tensor(ids)).to(features.dtype).expand(rows, -1, -1).split(1, 1)
+    frame = model.get_input_embeddings()(torch.tensor(FRAME)).to(features.dtype).expand(rows, -1, -1)
     chosen = features.gather(1, kept[..., None].expand(-1, -1, width))
     first, last = torch.tensor([[0, 1]]).expand(rows, -1), torch.full((rows, 1), TEXT_START - 1)
-    return torch.cat([bos, left, chosen, right], dim=1), torch.cat([first, kept + 2, last], dim=1)
+    return torch.cat([frame[:, :2], chosen, frame[:, 2:]], dim=1), torch.cat([first, kept + 2, last], dim=1)
 
 
-def _mask(segments: Tensor, prefix: int, dtype: torch.dtype) -> Tensor:
-    """What is added to attention, ``[B, 1, L, L]``: 0 for the image and the own question, else -inf."""
+def _packed_view(segments: Tensor, prefix: int) -> Tensor:
+    """Who sees whom, bool ``[B, L, L]``: the image and the own question, never what comes later."""
     rows, text = segments.shape
     length = prefix + text
     whole = torch.cat([segments.new_zeros(rows, prefix), segments], dim=1)
-    is_prefix = torch.arange(length) < prefix
     own = whole[:, :, None] == whole[:, None, :]
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
-    seen = ((own | is_prefix) & earlier)[:, None]
-    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
+    return (own | (torch.arange(length) < prefix)) & earlier
+
+
+def _additive(view: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to attention scores, ``[B, 1, new, seen]``: 0 where seen, else minus infinity."""
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+    return torch.zeros(view.shape, dtype=dtype).masked_fill_(~view, -torch.inf)[:, None]
