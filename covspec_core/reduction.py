@@ -41,7 +41,9 @@ class VisualStates:
     def __post_init__(self) -> None:
         if self.early.shape != self.deep.shape or self.early.shape[:1] != self.relevance.shape:
             shapes = (self.relevance.shape, self.early.shape, self.deep.shape)
-            raise InvalidSetting(f"relevance, early and deep must be [n], [n, hidden], [n, hidden], got {shapes}")
+            raise InvalidSetting(
+                f"relevance, early and deep must be [n], [n, hidden], [n, hidden], got {shapes}"
+            )
 
     @property
     def n_visual(self) -> int:
@@ -53,14 +55,16 @@ Reduction = Callable[[VisualStates, np.random.Generator], Order]
 
 
 def activity(states: VisualStates) -> Array:
-    """How much each token changes between the two layers: ``1 - cos``, in [0, 2], ``[n_visual]``."""
+    """How much each token changes from layer to layer: ``1 - cos`` in [0, 2], ``[n_visual]``."""
     norms = np.linalg.norm(states.early, axis=1) * np.linalg.norm(states.deep, axis=1)
     return 1.0 - np.einsum("ij,ij->i", states.early, states.deep) / np.maximum(norms, 1e-12)
 
 
 def saliency(states: VisualStates) -> Array:
     """Weighted sum of the standard scores of relevance and activity, ``[n_visual]``."""
-    return RELEVANCE_WEIGHT * _standard(states.relevance) + ACTIVITY_WEIGHT * _standard(activity(states))
+    return RELEVANCE_WEIGHT * _standard(states.relevance) + ACTIVITY_WEIGHT * _standard(
+        activity(states)
+    )
 
 
 def covspec(states: VisualStates, rng: np.random.Generator) -> Order:
@@ -76,7 +80,9 @@ def covspec(states: VisualStates, rng: np.random.Generator) -> Order:
     steps = np.abs(np.diagonal(triangle))
     rank = int((steps > 1e-6 * max(steps[0], 1e-12)).sum())
     rest = pivots[rank:]
-    return np.concatenate([pivots[:rank], rest[np.argsort(-salient[rest], kind="stable")]]).astype(np.int64)
+    return np.concatenate([pivots[:rank], rest[np.argsort(-salient[rest], kind="stable")]]).astype(
+        np.int64
+    )
 
 
 def at_random(states: VisualStates, rng: np.random.Generator) -> Order:
@@ -89,7 +95,11 @@ def image_order(states: VisualStates, rng: np.random.Generator) -> Order:
     return np.arange(states.n_visual, dtype=np.int64)
 
 
-REDUCTIONS: Final[Mapping[str, Reduction]] = {"covspec": covspec, "random": at_random, "none": image_order}
+REDUCTIONS: Final[Mapping[str, Reduction]] = {
+    "covspec": covspec,
+    "random": at_random,
+    "none": image_order,
+}
 
 
 def reduction(name: str) -> Reduction:

@@ -1,4 +1,4 @@
-"""Measures the pair and writes its model card: ``python -m covspec_core.pair.card``."""
+"""Writes the pair's model card: ``python -m covspec_core.pair.card``."""
 
 from __future__ import annotations
 
@@ -6,133 +6,129 @@ import argparse
 import platform
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import torch
 import transformers
-from torch import Tensor
 
 from covspec_core.models.small import N_VISUAL
-from covspec_core.pair.evaluate import Case, accepted_mass, answer, cases, text_of
-from covspec_core.pair.grading import is_right
-from covspec_core.pair.render import render
-from covspec_core.pair.train import load
+from covspec_core.pair.measure import FEW, KEPT, UNSEEN, Measured, measure
 from covspec_core.reduction import REDUCTIONS
 
-KEPT: Final = (144, 72, 36, 24, 12, 6, 0)  # visual tokens the draft sees
-FEW: Final = N_VISUAL // 12
-UNSEEN: Final = ("combinations", "rare", "subtle", "crowded")
+TEXT: Final = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+# The embedded pair
 
+Two small models of the InternVL architecture with one vocabulary, trained on a drawn world: a
+*target* of {target:,} parameters and a *draft* of {draft:,}. They let the engine, the recordings
+and the environment run, be tested and be learned on without a download. They know coloured shapes
+and nothing else. Images have 96 x 96 pixels and become 144 visual tokens. Either folder loads with
+`from_pretrained`.
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Everything the card reports.
+## Goals
+{goals}
 
-    Attributes:
-        right: Share of right answers by (model, split, kind); kind ``all`` is over all questions.
-        accepted: Mean ``sum min(p, q)`` by (reduction, visual tokens kept).
-        parameters: By model.
-        questions: How many per split, for right answers in distribution, elsewhere, acceptance.
-    """
+## Right answers
+Greedy decoding with all visual tokens, {n_test} questions of the test split, kinds in turn. An
+answer is right if every claim in it is true, its evidence is complete, and a description mentions
+every thing with all its attributes.
 
-    right: dict[tuple[str, str, str], float]
-    accepted: dict[tuple[str, int], float]
-    parameters: dict[str, int]
-    questions: tuple[int, int, int]
+{right}
 
+Out of distribution, {n_unseen} questions each: `combinations` has pairs of shape and colour that
+training never showed; `rare` has shapes and colours that make up 1 % of the things in training;
+`subtle` asks for left, right, above and below of centres 3 to 10 pixels apart in the same column
+or row; `crowded` scenes hold 7 to 9 things, training ones 2 to 6.
 
-def measure(folder: Path, questions: tuple[int, int, int], seed: int) -> Measured:
-    """All figures of a pair; ``questions`` as in :class:`Measured`."""
-    models = {name: load(folder / name) for name in ("target", "draft")}
-    right: dict[tuple[str, str, str], float] = {}
-    for split, n in (("test", questions[0]), *((split, questions[1]) for split in UNSEEN)):
-        asked = cases(split, n, seed)
-        for name, model in models.items():
-            right |= {(name, split, kind): share for kind, share in _right(model, asked).items()}
-    sizes = {name: sum(weight.numel() for weight in model.parameters()) for name, model in models.items()}
-    return Measured(right, _accepted(models, folder, questions[2], seed), sizes, questions)
+{unseen}
 
+## Acceptance
+Mean over positions of `sum(min(p, q))` at temperature 1 on {n_accepted} answers sampled from the
+target, which always sees all visual tokens; the draft sees as many as the column says, chosen by
+the reduction in the row.
 
-def _right(model: Any, asked: Sequence[Case]) -> dict[str, float]:
-    """Share of right greedy answers by kind and over all."""
-    graded: dict[str, list[bool]] = defaultdict(list)
-    for case, ids in zip(asked, answer(model, asked), strict=True):
-        graded[case.question.kind].append(is_right(case.scene, case.question, text_of(ids)))
-    every = [right for some in graded.values() for right in some]
-    return {"all": float(np.mean(every)), **{kind: float(np.mean(some)) for kind, some in graded.items()}}
+{accepted}
 
+## Training
+`python -m covspec_core.pair.train`: the target on the world's own answers, the draft on the
+target's laws, both with visual tokens dropped at random and with an extra loss that teaches every
+visual token what its patch shows.
 
-def _accepted(models: dict[str, Any], folder: Path, n: int, seed: int) -> dict[tuple[str, int], float]:
-    """Acceptance by reduction and number of visual tokens, on answers sampled from the target."""
-    asked = cases("test", n, seed + 1)
-    answers = answer(models["target"], asked, temperature=1.0, seed=seed)
-    orders = _orders(folder / "draft", asked, seed)
-    found = {}
-    for name, order in orders.items():
-        for keep in KEPT:
-            kept = order[:, :keep].sort(dim=1).values
-            mass = accepted_mass(models["target"], models["draft"], asked, answers, kept)
-            found[name, keep] = float(mass.mean())
-    return found
+## Limits
+Not a model of natural images or of free language; the words it knows are those of the tokenizer.
+Out of distribution the share of right answers falls as the tables say.
 
-
-def _orders(draft: Path, asked: Sequence[Case], seed: int) -> dict[str, Tensor]:
-    """Order of the visual tokens of every case by every reduction, ``[cases, N_VISUAL]`` each."""
-    from covspec_core.models.hf import HFModel
-
-    model, rng = HFModel(str(draft)), np.random.default_rng(seed)
-    rows: dict[str, list[Any]] = {name: [] for name in REDUCTIONS}
-    for case in asked:
-        states = model.visual_states(model.prompt(render(case.scene), case.question.text))
-        for name, order in REDUCTIONS.items():
-            rows[name].append(order(states, rng))
-    return {name: torch.from_numpy(np.stack(some)) for name, some in rows.items()}
+## Provenance
+Commit {commit}, `{command}`, seed {seed}, {hardware}.
+"""
 
 
 def goals(measured: Measured) -> list[tuple[str, str, bool]]:
     """What the pair must reach: wording, figure, reached."""
-    test = {name: measured.right[name, "test", "all"] for name in ("target", "draft")}
+    target, draft = (measured.right[name, "test", "all"] for name in ("target", "draft"))
     full, blind = measured.accepted["covspec", N_VISUAL], measured.accepted["covspec", 0]
     few, by_chance = measured.accepted["covspec", FEW], measured.accepted["random", FEW]
+    lower = "draft alone clearly worse, by at least 10 points"
+    most = f"`covspec` with {FEW} tokens at least 90 % of that with all"
     return [
-        ("target right on the test set, at least 95 %", f"{test['target']:.1%}", test["target"] >= 0.95),
-        ("draft alone clearly worse, by at least 10 points", f"{test['draft']:.1%}", test["target"] - test["draft"] >= 0.1),
+        ("target right on the test set, at least 95 %", f"{target:.1%}", target >= 0.95),
+        (lower, f"{draft:.1%}", target - draft >= 0.1),
         ("acceptance with all visual tokens, 0.80 to 0.95", f"{full:.3f}", 0.80 <= full <= 0.95),
         ("without any visual token at least 0.2 lower", f"{blind:.3f}", full - blind >= 0.2),
-        (f"`covspec` with {FEW} tokens at least 90 % of that with all", f"{few:.3f}, {few / full:.1%}", few >= 0.9 * full),
-        (f"and at least 0.05 above {FEW} random tokens", f"{by_chance:.3f}", few - by_chance >= 0.05),
+        (most, f"{few:.3f}, {few / full:.1%}", few >= 0.9 * full),
+        (
+            f"and at least 0.05 above {FEW} random tokens",
+            f"{by_chance:.3f}",
+            few - by_chance >= 0.05,
+        ),
     ]
 
 
 def card(measured: Measured, command: str, seed: int) -> str:
     """The model card."""
+    rows = [[goal, figure, "yes" if reached else "no"] for goal, figure, reached in goals(measured)]
     return TEXT.format(
-        target=measured.parameters["target"], draft=measured.parameters["draft"],
-        goals=_table(["goal", "measured", "reached"], [[a, b, "yes" if c else "no"] for a, b, c in goals(measured)]),
-        right=_right_table(measured), unseen=_unseen_table(measured), accepted=_accepted_table(measured),
-        n_test=measured.questions[0], n_unseen=measured.questions[1], n_accepted=measured.questions[2],
-        commit=_git("rev-parse", "--short", "HEAD"), command=command, seed=seed, hardware=_hardware(),
-    )  # fmt: skip
+        target=measured.parameters["target"],
+        draft=measured.parameters["draft"],
+        goals=_table(["goal", "measured", "reached"], rows),
+        right=_right_table(measured),
+        unseen=_unseen_table(measured),
+        accepted=_accepted_table(measured),
+        n_test=measured.questions[0],
+        n_unseen=measured.questions[1],
+        n_accepted=measured.questions[2],
+        commit=_git("rev-parse", "--short", "HEAD"),
+        command=command,
+        seed=seed,
+        hardware=_hardware(),
+    )
 
 
 def _right_table(measured: Measured) -> str:
     kinds = [kind for model, split, kind in measured.right if (model, split) == ("target", "test")]
-    rows = [[name, *(f"{measured.right[name, 'test', kind]:.1%}" for kind in kinds)] for name in ("target", "draft")]
+    rows = [
+        [name, *(f"{measured.right[name, 'test', kind]:.1%}" for kind in kinds)]
+        for name in ("target", "draft")
+    ]
     return _table(["", *kinds], rows)
 
 
 def _unseen_table(measured: Measured) -> str:
-    rows = [[name, *(f"{measured.right[name, split, 'all']:.1%}" for split in UNSEEN)] for name in ("target", "draft")]
+    rows = [
+        [name, *(f"{measured.right[name, split, 'all']:.1%}" for split in UNSEEN)]
+        for name in ("target", "draft")
+    ]
     return _table(["", *UNSEEN], rows)
 
 
 def _accepted_table(measured: Measured) -> str:
-    rows = [[name, *(f"{measured.accepted[name, keep]:.3f}" for keep in KEPT)] for name in REDUCTIONS]
+    rows = [
+        [name, *(f"{measured.accepted[name, keep]:.3f}" for keep in KEPT)] for name in REDUCTIONS
+    ]
     return _table(["visual tokens", *map(str, KEPT)], rows)
 
 
@@ -142,7 +138,9 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _hardware() -> str:
@@ -150,61 +148,23 @@ def _hardware() -> str:
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     processor = f"{len(names)} x {names[0]}" if names else platform.processor()
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return f"{processor}, {torch.get_num_threads()} threads, {versions}, Python {platform.python_version()}"
-
-
-TEXT: Final = """---
-license: apache-2.0
-library_name: transformers
-pipeline_tag: image-text-to-text
----
-# The embedded pair
-
-Two small models of the InternVL architecture with one vocabulary, trained on a drawn world: a *target* of
-{target:,} parameters and a *draft* of {draft:,}. They let the engine, the recordings and the environment run,
-be tested and be learned on without a download. They know coloured shapes and nothing else.
-
-Image: 96 x 96 pixels, 144 visual tokens. Load either folder with `from_pretrained`.
-
-## Goals
-{goals}
-
-## Right answers
-Greedy decoding with all visual tokens, {n_test} questions of the test split, kinds in turn. An answer is right
-if every claim in it is true, its evidence is complete, and a description mentions every thing with all attributes.
-
-{right}
-
-Out of distribution, {n_unseen} questions each: `combinations` has shape and colour pairs that training never showed;
-`rare` shapes and colours made up 1 % of the training things; `subtle` asks for left, right, above and below of centres
-3 to 10 pixels apart in the same column or row; `crowded` scenes hold 7 to 9 things, training ones 2 to 6.
-
-{unseen}
-
-## Acceptance
-Mean over positions of `sum(min(p, q))` at temperature 1 on {n_accepted} answers sampled from the target, which always
-sees all visual tokens; the draft sees as many as the column says, chosen by the reduction in the row.
-
-{accepted}
-
-## Training
-`python -m covspec_core.pair.train`: the target on the world's own answers, the draft on the target's laws, both with
-visual tokens dropped at random and with an extra loss that teaches every visual token what its patch shows.
-
-## Limits
-Not a model of natural images or of free language; the words it knows are those of the tokenizer. The share of right
-answers falls out of distribution as the tables say.
-
-## Provenance
-Commit {commit}, `{command}`, seed {seed}, {hardware}.
-"""
+    threads = f"{torch.get_num_threads()} threads"
+    return f"{processor}, {threads}, {versions}, Python {platform.python_version()}"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and write the card."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pair", type=Path, default=Path("assets/pair"), help="folder of target and draft")
-    parser.add_argument("--questions", type=int, nargs=3, default=(600, 300, 300), help="test, unseen sets, acceptance")
+    parser.add_argument(
+        "--pair", type=Path, default=Path("assets/pair"), help="folder of target and draft"
+    )
+    parser.add_argument(
+        "--questions",
+        type=int,
+        nargs=3,
+        default=(600, 300, 300),
+        help="test, unseen sets, acceptance",
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     measured = measure(args.pair, tuple(args.questions), args.seed)

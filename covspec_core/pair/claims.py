@@ -24,9 +24,22 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "{a} sits {place}",
     ),
     "found": ("{the} is {place}", "{the} sits {place}", "you can find {the} {place}"),
-    "listing": ("the picture shows {items}", "i can see {items}", "one can make out {items}", "there is {items}"),
-    "total": ("there are {n} {group} in the picture", "that makes {n} {group}", "i count {n} {group}"),
-    "total_one": ("there is one {noun} in the picture", "that makes one {noun}", "i count one {noun}"),
+    "listing": (
+        "the picture shows {items}",
+        "i can see {items}",
+        "one can make out {items}",
+        "there is {items}",
+    ),
+    "total": (
+        "there are {n} {group} in the picture",
+        "that makes {n} {group}",
+        "i count {n} {group}",
+    ),
+    "total_one": (
+        "there is one {noun} in the picture",
+        "that makes one {noun}",
+        "i count one {noun}",
+    ),
     "background": (
         "the background is {pattern} and {tone}",
         "all of it lies on a {pattern} {tone} background",
@@ -73,7 +86,9 @@ def read_all(answer: str) -> list[Claim] | None:
     words = re.findall(r"[a-z]+|[.,]", answer.lower())
     sentences = [part.strip() for part in " ".join(words).split(".") if part.strip()]
     claims = [read(sentence) for sentence in sentences]
-    return None if not claims or None in claims else [claim for claim in claims if claim is not None]
+    return (
+        None if not claims or None in claims else [claim for claim in claims if claim is not None]
+    )
 
 
 @cache
@@ -82,7 +97,9 @@ def read(sentence: str) -> Claim | None:
     for name, pattern in _patterns():
         found = pattern.fullmatch(sentence)
         if found:
-            return Claim(name, {slot: _slot(slot).read(text) for slot, text in found.groupdict().items()})
+            return Claim(
+                name, {slot: _slot(slot).read(text) for slot, text in found.groupdict().items()}
+            )
     return None
 
 
@@ -93,7 +110,12 @@ def _slot(name: str) -> Slot:
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple(
-        (name, re.compile(re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{_slot(m[1]).pattern})", sentence)))
+        (
+            name,
+            re.compile(
+                re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{_slot(m[1]).pattern})", sentence)
+            ),
+        )
         for name, sentences in SENTENCES.items()
         for sentence in sentences
     )

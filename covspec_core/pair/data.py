@@ -90,7 +90,9 @@ class Batches(Dataset[Batch]):
                 return pack
         raise AssertionError("questions never end")
 
-    def _append(self, pack: list[list[int]], question: Question, segment: int, rng: random.Random) -> bool:
+    def _append(
+        self, pack: list[list[int]], question: Question, segment: int, rng: random.Random
+    ) -> bool:
         asked = question.text.split() + ["."] * (rng.random() < FULL_STOP_SHARE) + ["<answer>"]
         words = [*asked, *question.say_answer(rng).split(), "<eos>"]
         if len(pack[0]) + len(words) > self._text_tokens:
@@ -105,26 +107,44 @@ class Batches(Dataset[Batch]):
 def patch_labels(scene: world.Scene) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Class of every patch under every name of ``PATCH_CLASSES``, shape ``[N_VISUAL, names]``."""
     side = world.IMAGE_SIDE // PATCH_SIDE
-    return np.array([_patch(scene, *divmod(index, side)) for index in range(side * side)], dtype=np.int64)
+    return np.array(
+        [_patch(scene, *divmod(index, side)) for index in range(side * side)], dtype=np.int64
+    )
 
 
 def _patch(scene: world.Scene, row: int, column: int) -> list[int]:
     x, y = (column + 0.5) * PATCH_SIDE, (row + 0.5) * PATCH_SIDE
     cell = int(y // world.CELL_SIDE) * world.GRID_SIDE + int(x // world.CELL_SIDE)
-    thing = next((t for t in scene.things if (t.x_px - x) ** 2 + (t.y_px - y) ** 2 < (t.radius_px + MARGIN_PX) ** 2), None)
+    thing = next(
+        (
+            t
+            for t in scene.things
+            if (t.x_px - x) ** 2 + (t.y_px - y) ** 2 < (t.radius_px + MARGIN_PX) ** 2
+        ),
+        None,
+    )
     badge = thing.badge if thing else None
     known = {
-        "shape": thing and thing.shape, "colour": thing and thing.colour, "size": thing and thing.size,
-        "badge_colour": badge and badge.colour, "badge_shape": badge and badge.shape,
-        "pattern": scene.pattern, "tone": scene.tone, "cell": cell,
-    }  # fmt: skip
-    return [classes.index(known[name]) for name, classes in PATCH_CLASSES.items()]  # type: ignore[arg-type]
+        "shape": thing and thing.shape,
+        "colour": thing and thing.colour,
+        "size": thing and thing.size,
+        "badge_colour": badge and badge.colour,
+        "badge_shape": badge and badge.shape,
+        "pattern": scene.pattern,
+        "tone": scene.tone,
+        "cell": cell,
+    }
+    return [classes.index(known[name]) for name, classes in PATCH_CLASSES.items()]
 
 
 def batches(data: Batches, start: int, stop: int, workers: int = 1) -> Iterator[Batch]:
     """Batches ``start`` to ``stop - 1``, drawn ahead by a background process."""
     ahead = 8 if workers else None
     loader = DataLoader(
-        data, batch_size=None, sampler=range(start, stop), num_workers=workers, prefetch_factor=ahead
+        data,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=ahead,
     )
     yield from loader

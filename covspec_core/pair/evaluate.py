@@ -64,7 +64,11 @@ def images_of(some: Sequence[Case]) -> Tensor:
 
 
 def answer(
-    model: Any, some: Sequence[Case], temperature: float = 0.0, seed: int = 0, kept: Tensor | None = None
+    model: Any,
+    some: Sequence[Case],
+    temperature: float = 0.0,
+    seed: int = 0,
+    kept: Tensor | None = None,
 ) -> list[list[int]]:
     """Answer tokens (without ``<eos>``) of every case, decoded in batches.
 
@@ -91,7 +95,9 @@ def _draw(temperature: float, generator: torch.Generator, logits: Tensor) -> Ten
 
 
 @torch.inference_mode()
-def _answer_chunk(model: Any, some: Sequence[Case], kept: Tensor | None, draw: Any) -> list[list[int]]:
+def _answer_chunk(
+    model: Any, some: Sequence[Case], kept: Tensor | None, draw: Any
+) -> list[list[int]]:
     vocab = vocabulary()
     asked = [_question_ids(case, vocab) for case in some]
     tokens = _pad_left(asked)
@@ -132,7 +138,10 @@ def batch_of(some: Sequence[Case], answers: Sequence[list[int]]) -> Batch:
     rows = [[*q, *a, vocab["<eos>"]] for q, a in zip(asked, answers, strict=True)]
     longest = max(map(len, rows))
     index = torch.arange(longest)
-    lengths, starts = torch.tensor([[len(row)] for row in rows]), torch.tensor([[len(q)] for q in asked])
+    lengths, starts = (
+        torch.tensor([[len(row)] for row in rows]),
+        torch.tensor([[len(q)] for q in asked]),
+    )
     return Batch(
         images=images_of(some),
         tokens=torch.tensor([row + [0] * (longest - len(row)) for row in rows]),

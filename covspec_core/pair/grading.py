@@ -29,7 +29,9 @@ def is_right(scene: Scene, question: Question, answer: str) -> bool:
         return False
     if question.kind in EXHAUSTIVE and _mentioned(claims) != _mentioned(question.answer):
         return False
-    return all(any(_same(claim, wanted, scene) for claim in claims) for wanted in _required(question))
+    return all(
+        any(_same(claim, wanted, scene) for claim in claims) for wanted in _required(question)
+    )
 
 
 def _required(question: Question) -> list[Claim]:
@@ -57,10 +59,12 @@ def _mentioned(claims: list[Claim] | tuple[Claim, ...]) -> Counter[Item]:
 
 
 def _same(stated: Claim, wanted: Claim, scene: Scene) -> bool:
-    """Whether two claims say the same of a scene; phrases are the same if they mean the same things."""
+    """Whether two claims say the same; phrases do if they mean the same things of the scene."""
     if stated.name != wanted.name:
         return False
-    return all(_same_slot(stated.slots[name], meaning, scene) for name, meaning in wanted.slots.items())
+    return all(
+        _same_slot(stated.slots[name], meaning, scene) for name, meaning in wanted.slots.items()
+    )
 
 
 def _same_slot(stated: Any, wanted: Any, scene: Scene) -> bool:
@@ -83,7 +87,9 @@ def _found(scene: Scene, the: Phrase, place: int) -> bool:
 
 
 def _listing(scene: Scene, items: tuple[Item, ...]) -> bool:
-    return len(set(items)) == len(items) and all(_located(scene, phrase, cell) for phrase, cell in items)
+    return len(set(items)) == len(items) and all(
+        _located(scene, phrase, cell) for phrase, cell in items
+    )
 
 
 def _total(scene: Scene, n: int, group: Phrase) -> bool:
@@ -122,7 +128,9 @@ def _is_not_beside(scene: Scene, the: Phrase, side: str, the2: Phrase) -> bool:
 
 def _nearest(scene: Scene, the: Phrase, the2: Phrase) -> bool:
     def is_nearest(a: Thing, b: Thing) -> bool:
-        return all(distance_px(a, b) <= distance_px(other, b) for other in scene.things if other is not b)
+        return all(
+            distance_px(a, b) <= distance_px(other, b) for other in scene.things if other is not b
+        )
 
     return _pairs(scene, the, the2, is_nearest)
 
@@ -141,7 +149,9 @@ def _has_size(scene: Scene, the: Phrase, size: str) -> bool:
 
 def _sizes(check: Callable[[int, int], bool]) -> Callable[..., bool]:
     def holds_for(scene: Scene, the: Phrase, the2: Phrase) -> bool:
-        return _pairs(scene, the, the2, lambda a, b: check(SIZES.index(a.size), SIZES.index(b.size)))
+        return _pairs(
+            scene, the, the2, lambda a, b: check(SIZES.index(a.size), SIZES.index(b.size))
+        )
 
     return holds_for
 

@@ -49,7 +49,7 @@ def forward(model: Any, batch: Batch, kept: Tensor | None) -> Packed:
     Args:
         model: An ``InternVLForConditionalGeneration``.
         batch: ``B`` scenes with packed questions.
-        kept: Visual tokens that stay, ``[B, keep]``; ``None`` keeps all. Positions stay as they were.
+        kept: Visual tokens that stay, ``[B, keep]``, at their old positions; ``None`` keeps all.
     """
     features = encode(model, batch.images)
     prefix, positions = _prefix(model, features, kept)
@@ -91,7 +91,10 @@ class Decoder:
         positions = (self._next[:, None] + index).clamp_min(0)
         first = self._cache.get_seq_length() == 0
         if first:
-            vectors, positions = torch.cat([self._prefix, vectors], 1), torch.cat([self._positions, positions], 1)
+            vectors, positions = (
+                torch.cat([self._prefix, vectors], 1),
+                torch.cat([self._positions, positions], 1),
+            )
         self._filled = torch.cat([self._filled, index >= 0], dim=1)
         self._next += lengths
         hidden = self._model.model.language_model(
@@ -102,7 +105,7 @@ class Decoder:
         return logits
 
     def _view(self, new: int) -> Tensor:
-        """Who sees whom, bool ``[B, new, seen]``; a padded position sees itself, so that no row is empty."""
+        """Who sees whom, bool ``[B, new, seen]``; padding sees itself, so that no row is empty."""
         length = self._filled.shape[1]
         earlier = torch.ones(length, length, dtype=torch.bool).tril()
         return ((self._filled[:, None] & earlier) | torch.eye(length, dtype=torch.bool))[:, -new:]
@@ -111,7 +114,9 @@ class Decoder:
 def encode(model: Any, images: Tensor) -> Tensor:
     """Visual tokens of uint8 images, ``[B, N_VISUAL, hidden]``."""
     pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    features: Tensor = model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+    features: Tensor = model.model.get_image_features(
+        pixel_values=pixels, return_dict=True
+    ).pooler_output
     return features
 
 
@@ -120,10 +125,14 @@ def _prefix(model: Any, features: Tensor, kept: Tensor | None) -> tuple[Tensor, 
     rows, _, width = features.shape
     if kept is None:
         kept = torch.arange(N_VISUAL).expand(rows, -1)
-    frame = model.get_input_embeddings()(torch.tensor(FRAME)).to(features.dtype).expand(rows, -1, -1)
+    frame = (
+        model.get_input_embeddings()(torch.tensor(FRAME)).to(features.dtype).expand(rows, -1, -1)
+    )
     chosen = features.gather(1, kept[..., None].expand(-1, -1, width))
     first, last = torch.tensor([[0, 1]]).expand(rows, -1), torch.full((rows, 1), TEXT_START - 1)
-    return torch.cat([frame[:, :2], chosen, frame[:, 2:]], dim=1), torch.cat([first, kept + 2, last], dim=1)
+    return torch.cat([frame[:, :2], chosen, frame[:, 2:]], dim=1), torch.cat(
+        [first, kept + 2, last], dim=1
+    )
 
 
 def _packed_view(segments: Tensor, prefix: int) -> Tensor:
@@ -137,7 +146,7 @@ def _packed_view(segments: Tensor, prefix: int) -> Tensor:
 
 
 def _additive(view: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to attention scores, ``[B, 1, new, seen]``: 0 where seen, else minus infinity."""
+    """Added to attention scores, ``[B, 1, new, seen]``: 0 where seen, else minus infinity."""
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
     return torch.zeros(view.shape, dtype=dtype).masked_fill_(~view, -torch.inf)[:, None]

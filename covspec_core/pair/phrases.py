@@ -53,7 +53,9 @@ def describe(thing: Thing) -> Phrase:
 
 def pick(phrases: tuple[str, ...], rng: random.Random) -> str:
     """The usual (first) phrase mostly, else one of the others."""
-    return phrases[0] if len(phrases) == 1 or rng.random() < USUAL_SHARE else rng.choice(phrases[1:])
+    return (
+        phrases[0] if len(phrases) == 1 or rng.random() < USUAL_SHARE else rng.choice(phrases[1:])
+    )
 
 
 def either(phrases: Iterable[str]) -> str:
@@ -69,7 +71,9 @@ NUMBER = words.number_meanings(words.NUMBER_WORDS)
 SINGULAR: Final[Mapping[str, str | None]] = {**SHAPE, **{word: None for word in words.ANY_SHAPE}}
 PLURAL: Final = {words.plural(word): shape for word, shape in SINGULAR.items()}
 
-_BADGE: Final = rf"with an? (?P<badge_colour>{either(COLOUR)}) (?P<badge_shape>{either(SHAPE)}) badge"
+_BADGE: Final = (
+    rf"with an? (?P<badge_colour>{either(COLOUR)}) (?P<badge_shape>{either(SHAPE)}) badge"
+)
 _NOUN: Final = rf"(?:(?P<size>{either(SIZE)}) )?(?:(?P<colour>{either(COLOUR)}) )?(?P<shape>%s)"
 _SINGULAR: Final = re.compile(_NOUN % either(SINGULAR) + rf"(?: {_BADGE})?")
 _PLURAL: Final = re.compile(_NOUN % either(PLURAL))
@@ -121,12 +125,17 @@ def _read_group(text: str) -> Phrase:
 
 
 def _say_items(items: tuple[Item, ...], rng: random.Random) -> str:
-    said = [article(say_noun(phrase, rng)) + " " + pick(words.PLACE_WORDS[cell], rng) for phrase, cell in items]
+    said = [
+        article(say_noun(phrase, rng)) + " " + pick(words.PLACE_WORDS[cell], rng)
+        for phrase, cell in items
+    ]
     return " , ".join(said[:-1]) + " and " + said[-1] if len(said) > 1 else said[0]
 
 
 def _read_items(text: str) -> tuple[Item, ...]:
-    return tuple((read_noun(found["noun"]), PLACE[found["place"]]) for found in _ITEM.finditer(text))
+    return tuple(
+        (read_noun(found["noun"]), PLACE[found["place"]]) for found in _ITEM.finditer(text)
+    )
 
 
 def _say_mark(badge: Badge, rng: random.Random) -> str:
@@ -144,8 +153,16 @@ def _table_slot(table: Mapping[Any, tuple[str, ...]]) -> Slot:
 
 
 SLOTS: Final[dict[str, Slot]] = {
-    "a": Slot(f"an? {_NOUN_TEXT}", lambda t: read_noun(t.split(" ", 1)[1]), lambda p, r: article(say_noun(p, r))),
-    "the": Slot(f"the {_NOUN_TEXT}", lambda t: read_noun(t.split(" ", 1)[1]), lambda p, r: "the " + say_noun(p, r)),
+    "a": Slot(
+        f"an? {_NOUN_TEXT}",
+        lambda t: read_noun(t.split(" ", 1)[1]),
+        lambda p, r: article(say_noun(p, r)),
+    ),
+    "the": Slot(
+        f"the {_NOUN_TEXT}",
+        lambda t: read_noun(t.split(" ", 1)[1]),
+        lambda p, r: "the " + say_noun(p, r),
+    ),
     "noun": Slot(_NOUN_TEXT, read_noun, say_noun),
     "group": Slot(_nameless(_PLURAL), _read_group, _say_group),
     "items": Slot(rf"{_ITEM_TEXT}(?: (?:,|and) {_ITEM_TEXT})*", _read_items, _say_items),

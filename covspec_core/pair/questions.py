@@ -15,32 +15,11 @@ from typing import Final
 from covspec_core.pair import words
 from covspec_core.pair.claims import Claim, say_all
 from covspec_core.pair.phrases import Phrase, describe, pick, say_noun
+from covspec_core.pair.wordings import ASKED
 from covspec_core.pair.world import COLOURS, GRID_SIDE, SHAPES, SIZES, Scene, Thing
 
 CLEAR_RATIO: Final = 1.3  # the second nearest is at least this much farther than the nearest
 OPPOSITE: Final = {"left": "right", "right": "left", "above": "below", "below": "above"}
-
-ASKED: Final[dict[str, tuple[str, ...]]] = {
-    "describe": (
-        "describe the image", "describe the image in detail", "please describe this picture", "describe the scene",
-        "what is in the image", "what do you see", "what can you see", "what does the picture show",
-        "tell me what is in this photo", "give a detailed description of the image",
-    ),
-    "what": ("what is {}", "what is there {}", "what can you see {}", "tell me what is {}", "which object is {}"),
-    "where": ("where is {}", "where can i find {}", "in which place is {}", "find {}", "tell me where {} is"),
-    "count": (
-        "how many {} are there", "how many {} are in the image", "how many {} can you see", "how many {} do you see",
-        "count the {}", "what is the number of {}",
-    ),
-    "more": ("are there more {} or more {}", "are there more {} than {}", "compare the number of {} and {}"),
-    "larger": (
-        "which is larger , {} or {}", "which one is bigger {} or {}", "is {} larger than {}", "compare the size of {} and {}",
-    ),
-    "beside": ("is {} {} {}", "tell me if {} is {} {}", "is it true that {} is {} {}"),
-    "nearest": ("what is nearest to {}", "which object is the closest to {}", "what is next to {}"),
-    "badge": ("what is on {}", "which badge does {} bear", "does {} bear a badge"),
-    "background": ("what is the background like", "describe the background", "which background does the image have"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +70,10 @@ def is_beside(a: Thing, side: str, b: Thing) -> bool:
 
 def refer(scene: Scene, thing: Thing, rng: random.Random) -> Phrase | None:
     """A short phrase that fits this thing only, or ``None``."""
-    phrases = [Phrase(colour=thing.colour, shape=thing.shape), Phrase(thing.size, thing.colour, thing.shape)]
+    phrases = [
+        Phrase(colour=thing.colour, shape=thing.shape),
+        Phrase(thing.size, thing.colour, thing.shape),
+    ]
     if rng.random() < 0.2:
         phrases = [Phrase(shape=thing.shape), Phrase(colour=thing.colour), *phrases]
     return next((p for p in phrases if sum(map(p.fits, scene.things)) == 1), None)
@@ -125,14 +107,18 @@ def _ask_describe(scene: Scene, rng: random.Random) -> Question:
     if rng.random() < 0.5:
         body = [Claim("listing", {"items": items_of(scene.things)})]
     else:
-        body = [Claim("located", {"a": describe(thing), "place": thing.cell}) for thing in scene.things]
+        body = [
+            Claim("located", {"a": describe(thing), "place": thing.cell}) for thing in scene.things
+        ]
     count = [Claim("total", {"n": len(scene.things), "group": Phrase()})]
     claims = [background, *body, *count] if rng.random() < 0.3 else [*body, *count, background]
     return Question("describe", text, tuple(claims))
 
 
 def _ask_what(scene: Scene, rng: random.Random) -> Question:
-    cell = rng.choice([thing.cell for thing in scene.things] if rng.random() < 0.85 else range(GRID_SIDE**2))
+    cell = rng.choice(
+        [thing.cell for thing in scene.things] if rng.random() < 0.85 else range(GRID_SIDE**2)
+    )
     text = rng.choice(ASKED["what"]).format(pick(words.PLACE_WORDS[cell], rng))
     thing = scene.at(cell)
     if thing is None:
@@ -193,10 +179,14 @@ def _ask_more(scene: Scene, rng: random.Random) -> Question | None:
     verdict = "equal_counts" if n[0] == n[1] else "more" if n[0] > n[1] else "fewer"
     text = rng.choice(ASKED["more"]).format(*(_plural(group, rng) for group in groups))
     claims = [*_count(scene, groups[0]), *_count(scene, groups[1])]
-    return Question("more", text, (*claims, Claim(verdict, {"group": groups[0], "group2": groups[1]})))
+    return Question(
+        "more", text, (*claims, Claim(verdict, {"group": groups[0], "group2": groups[1]}))
+    )
 
 
-def _two(scene: Scene, rng: random.Random) -> tuple[tuple[Thing, Phrase], tuple[Thing, Phrase]] | None:
+def _two(
+    scene: Scene, rng: random.Random
+) -> tuple[tuple[Thing, Phrase], tuple[Thing, Phrase]] | None:
     first, second = rng.sample(scene.things, 2)
     a, b = refer(scene, first, rng), refer(scene, second, rng)
     if a is None or b is None:
@@ -228,30 +218,52 @@ def _across(thing: Thing, axis: str) -> int:
 def ask_beside(
     scene: Scene, rng: random.Random, apart: Callable[[Thing, Thing, str], bool]
 ) -> Question | None:
-    """Whether one thing is left of, right of, above or below another; ``apart`` says which pairs are fair."""
+    """Whether one thing is left of, right of, above or below another.
+
+    Args:
+        scene: What is seen.
+        rng: Source of chance.
+        apart: Whether two things are a fair pair along an axis, "x" or "y".
+    """
     pair = _two(scene, rng)
     side = rng.choice(list(OPPOSITE))
     axis = "x" if side in ("left", "right") else "y"
     if pair is None or not apart(pair[0][0], pair[1][0], axis):
         return None
     (a, a_said), (b, b_said) = pair
-    text = rng.choice(ASKED["beside"]).format(_the(a_said, rng), pick(words.SIDE_WORDS[side], rng), _the(b_said, rng))
+    text = rng.choice(ASKED["beside"]).format(
+        _the(a_said, rng), pick(words.SIDE_WORDS[side], rng), _the(b_said, rng)
+    )
     verdict = "is_beside" if is_beside(a, side, b) else "is_not_beside"
-    claims = [_found(a_said, a), _found(b_said, b), Claim(verdict, {"the": a_said, "side": side, "the2": b_said})]
+    claims = [
+        _found(a_said, a),
+        _found(b_said, b),
+        Claim(verdict, {"the": a_said, "side": side, "the2": b_said}),
+    ]
     return Question("beside", text, tuple(claims))
 
 
 def _ask_nearest(scene: Scene, rng: random.Random) -> Question | None:
     thing = rng.choice(scene.things)
     said = refer(scene, thing, rng)
-    others = sorted((o for o in scene.things if o is not thing), key=lambda o: distance_px(o, thing))
-    if said is None or len(others) < 2 or distance_px(others[1], thing) < CLEAR_RATIO * distance_px(others[0], thing):
+    others = sorted(
+        (o for o in scene.things if o is not thing), key=lambda o: distance_px(o, thing)
+    )
+    if (
+        said is None
+        or len(others) < 2
+        or distance_px(others[1], thing) < CLEAR_RATIO * distance_px(others[0], thing)
+    ):
         return None
     text = rng.choice(ASKED["nearest"]).format(_the(said, rng))
     nearest = Phrase(others[0].size, others[0].colour, others[0].shape)
     if sum(map(nearest.fits, scene.things)) > 1:
         return None
-    claims = [_found(said, thing), Claim("nearest", {"the": nearest, "the2": said}), _found(nearest, others[0])]
+    claims = [
+        _found(said, thing),
+        Claim("nearest", {"the": nearest, "the2": said}),
+        _found(nearest, others[0]),
+    ]
     return Question("nearest", text, tuple(claims))
 
 
@@ -271,7 +283,9 @@ def _ask_badge(scene: Scene, rng: random.Random) -> Question | None:
 
 def _ask_background(scene: Scene, rng: random.Random) -> Question:
     text = rng.choice(ASKED["background"])
-    return Question("background", text, (Claim("background", {"pattern": scene.pattern, "tone": scene.tone}),))
+    return Question(
+        "background", text, (Claim("background", {"pattern": scene.pattern, "tone": scene.tone}),)
+    )
 
 
 KINDS: Final[dict[str, Asker]] = {

@@ -20,9 +20,9 @@ RING_WIDTH: Final = 0.36  # of the radius
 STEP_PX: Final = 8  # period of stripes, tiles and dots
 
 RGB: Final[dict[str, Rgb]] = {
-    "red": (214, 32, 36), "green": (24, 136, 44), "blue": (28, 64, 214), "yellow": (250, 218, 20),
-    "orange": (250, 130, 16), "purple": (126, 28, 150), "white": (255, 255, 255), "black": (12, 12, 12),
-    "brown": (112, 66, 28),
+    "red": (214, 32, 36), "green": (24, 136, 44), "blue": (28, 64, 214),
+    "yellow": (250, 218, 20), "orange": (250, 130, 16), "purple": (126, 28, 150),
+    "white": (255, 255, 255), "black": (12, 12, 12), "brown": (112, 66, 28),
 }  # fmt: skip
 TONE_RGB: Final[dict[str, Rgb]] = {
     "grey": (158, 158, 158), "beige": (220, 200, 164), "mint": (152, 212, 186),
@@ -46,7 +46,9 @@ def _draw_thing(draw: ImageDraw.ImageDraw, thing: Thing) -> None:
         _draw_shape(draw, thing.badge.shape, centre, BADGE_RADIUS_PX, RGB[thing.badge.colour])
 
 
-def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, centre: Point, radius_px: float, fill: Rgb) -> None:
+def _draw_shape(
+    draw: ImageDraw.ImageDraw, shape: str, centre: Point, radius_px: float, fill: Rgb
+) -> None:
     x, y = centre[0] * SCALE, centre[1] * SCALE
     radius = radius_px * SCALE
     if shape in ("circle", "ring"):
@@ -65,7 +67,7 @@ def _background(pattern: str, tone: Rgb) -> Image.Image:
 
 
 def _shade(darker: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Brightness per pixel ``[96, 96]``; ``darker(y, x)`` in [0, 1] is how much darker a pixel is."""
+    """Brightness per pixel ``[96, 96]``; ``darker(y, x)`` says how much darker, in [0, 1]."""
     y, x = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE]
     return (1.06 - 0.16 * darker(y, x)).astype(np.float32)
 
@@ -79,7 +81,10 @@ def _polar(radii: list[float], turn: float = 0.0) -> tuple[Point, ...]:
 def _heart() -> tuple[Point, ...]:
     turns = [2 * math.pi * k / 48 for k in range(48)]
     return tuple(
-        (math.sin(t) ** 3, -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16)
+        (
+            math.sin(t) ** 3,
+            -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16,
+        )
         for t in turns
     )
 
@@ -109,13 +114,23 @@ OUTLINES: Final[dict[str, tuple[Point, ...]]] = {
     "cross": _cross(),
     "heart": _heart(),
     "moon": _moon(),
-    "arrow": ((1.0, 0.0), (0.1, -0.9), (0.1, -0.35), (-1.0, -0.35), (-1.0, 0.35), (0.1, 0.35), (0.1, 0.9)),
+    "arrow": (
+        (1.0, 0.0),
+        (0.1, -0.9),
+        (0.1, -0.35),
+        (-1.0, -0.35),
+        (-1.0, 0.35),
+        (0.1, 0.35),
+        (0.1, 0.9),
+    ),
 }
 
 PATTERN_SHADES: Final[dict[str, np.ndarray]] = {
     "plain": _shade(lambda y, x: 0.4 + 0.0 * x),
     "striped": _shade(lambda y, x: (x % STEP_PX < STEP_PX // 2).astype(float)),
     "tiled": _shade(lambda y, x: ((x // STEP_PX + y // STEP_PX) % 2).astype(float)),
-    "dotted": _shade(lambda y, x: ((x % STEP_PX - 3.5) ** 2 + (y % STEP_PX - 3.5) ** 2 < 5).astype(float)),
+    "dotted": _shade(
+        lambda y, x: ((x % STEP_PX - 3.5) ** 2 + (y % STEP_PX - 3.5) ** 2 < 5).astype(float)
+    ),
     "fading": _shade(lambda y, x: 2.0 * y / IMAGE_SIDE - 0.4),
 }

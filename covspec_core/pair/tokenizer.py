@@ -11,10 +11,24 @@ from tokenizers.models import WordLevel
 
 from covspec_core.pair import words
 from covspec_core.pair.claims import SENTENCES
-from covspec_core.pair.questions import ASKED
+from covspec_core.pair.wordings import ASKED
 
-SPECIAL: Final = ("<pad>", "<unk>", "<bos>", "<eos>", "<img>", "</img>", "<IMG_CONTEXT>", "<answer>")
-SPELLINGS: Final = {"center": "centre", "gray": "grey", "upper-left": "upper left", "upper-right": "upper right"}
+SPECIAL: Final = (
+    "<pad>",
+    "<unk>",
+    "<bos>",
+    "<eos>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<answer>",
+)
+SPELLINGS: Final = {
+    "center": "centre",
+    "gray": "grey",
+    "upper-left": "upper left",
+    "upper-right": "upper right",
+}
 TABLES: Final = (
     words.SIZE_WORDS, words.COLOUR_WORDS, words.SHAPE_WORDS, words.TONE_WORDS, words.PATTERN_WORDS,
     words.NUMBER_WORDS, words.PLACE_WORDS, words.SIDE_WORDS,
@@ -50,20 +64,28 @@ def _world_words() -> set[str]:
 
 
 def build_tokenizer() -> Any:
-    """A ``PreTrainedTokenizerFast``: lower case, punctuation other than comma and full stop dropped."""
+    """A ``PreTrainedTokenizerFast``: lower case; drops punctuation but comma and full stop."""
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(WordLevel(vocabulary(), unk_token="<unk>"))
     spellings = [normalizers.Replace(other, usual) for other, usual in SPELLINGS.items()]
     core.normalizer = normalizers.Sequence([normalizers.Lowercase(), *spellings])
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_DROPPED), "removed"), pre_tokenizers.Split(Regex("[.,]"), "isolated")]
+        [
+            pre_tokenizers.Split(Regex(_DROPPED), "removed"),
+            pre_tokenizers.Split(Regex("[.,]"), "isolated"),
+        ]
     )
     core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>",
-        additional_special_tokens=list(SPECIAL[4:]), model_max_length=512,
-    )  # fmt: skip
+        tokenizer_object=core,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        additional_special_tokens=list(SPECIAL[4:]),
+        model_max_length=512,
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 

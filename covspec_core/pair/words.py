@@ -5,6 +5,7 @@ Every table maps a meaning to its phrases, the usual one first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from covspec_core.pair.world import (
@@ -17,13 +18,18 @@ from covspec_core.pair.world import (
     TONES,
 )
 
-SIZE_WORDS: Final = {"small": ("small", "little"), "medium": ("medium", "middling"), "large": ("large", "big")}
+SIZE_WORDS: Final = {
+    "small": ("small", "little"),
+    "medium": ("medium", "middling"),
+    "large": ("large", "big"),
+}
 COLOUR_WORDS: Final = {colour: (colour,) for colour in COLOURS + RARE_COLOURS}
 SHAPE_WORDS: Final = {shape: (shape,) for shape in SHAPES + RARE_SHAPES}
 BADGE_WORDS: Final = {shape: (shape,) for shape in BADGE_SHAPES}
 TONE_WORDS: Final = {tone: (tone,) for tone in TONES}
 PATTERN_WORDS: Final = {pattern: (pattern,) for pattern in PATTERNS}
-NUMBER_WORDS: Final = dict(enumerate([(w,) for w in "no one two three four five six seven eight nine".split()]))
+_NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NUMBER_WORDS: Final = {number: (word,) for number, word in enumerate(_NUMBERS)}
 ANY_SHAPE: Final = ("thing", "object", "shape")
 
 PLACE_WORDS: Final = {
@@ -50,11 +56,11 @@ def plural(shape: str) -> str:
     return {"cross": "crosses"}.get(shape, shape + "s")
 
 
-def meanings(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def meanings(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Phrase to meaning, for a table of strings."""
     return {phrase: meaning for meaning, phrases in table.items() for phrase in phrases}
 
 
-def number_meanings(table: dict[int, tuple[str, ...]]) -> dict[str, int]:
+def number_meanings(table: Mapping[int, tuple[str, ...]]) -> dict[str, int]:
     """Phrase to meaning, for a table of numbers (places, counts)."""
     return {phrase: meaning for meaning, phrases in table.items() for phrase in phrases}

@@ -67,7 +67,6 @@ class Scene:
         return next((thing for thing in self.things if thing.cell == cell), None)
 
 
-
 @dataclass(frozen=True, slots=True)
 class Split:
     """A named set of scenes: a range of seeds and how its scenes differ from the training ones."""
@@ -111,7 +110,9 @@ def draw_scene(split: str, index: int) -> Scene:
     rule = split_of(split)
     cells = sorted(rng.sample(range(GRID_SIDE**2), rng.randint(*rule.things)))
     special = rng.choice(cells) if rule.contains else -1
-    things = tuple(_draw_thing(rng, rule, cell, rule.contains if cell == special else "") for cell in cells)
+    things = tuple(
+        _draw_thing(rng, rule, cell, rule.contains if cell == special else "") for cell in cells
+    )
     return Scene(things, rng.choice(PATTERNS), rng.choice(TONES))
 
 
@@ -119,8 +120,19 @@ def _draw_thing(rng: random.Random, rule: Split, cell: int, contains: str) -> Th
     shape, colour = _draw_look(rng, contains)
     size = rng.choice(rule.sizes)
     row, column = divmod(cell, GRID_SIDE)
-    x, y = ((k + 0.5) * CELL_SIDE + rng.uniform(-rule.jitter_px, rule.jitter_px) for k in (column, row))
-    return Thing(shape, colour, size, cell, x, y, rng.uniform(*RADIUS_PX[size]), _draw_badge(rng, shape, colour, size))
+    x, y = (
+        (k + 0.5) * CELL_SIDE + rng.uniform(-rule.jitter_px, rule.jitter_px) for k in (column, row)
+    )
+    return Thing(
+        shape,
+        colour,
+        size,
+        cell,
+        x,
+        y,
+        rng.uniform(*RADIUS_PX[size]),
+        _draw_badge(rng, shape, colour, size),
+    )
 
 
 def _draw_look(rng: random.Random, contains: str) -> tuple[str, str]:
@@ -144,4 +156,6 @@ def _draw_rare_look(rng: random.Random) -> tuple[str, str]:
 def _draw_badge(rng: random.Random, shape: str, colour: str, size: str) -> Badge | None:
     if size != "large" or shape == "ring" or rng.random() >= BADGE_SHARE:
         return None
-    return Badge(rng.choice([other for other in COLOURS if other != colour]), rng.choice(BADGE_SHAPES))
+    return Badge(
+        rng.choice([other for other in COLOURS if other != colour]), rng.choice(BADGE_SHAPES)
+    )

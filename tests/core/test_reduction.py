@@ -83,7 +83,7 @@ def test_constant_signals_still_give_an_order():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidSetting, match="covspec, random, none.*'best'"):
+    with pytest.raises(InvalidSetting, match=r"covspec, random, none.*'best'"):
         reduction("best")
 
 

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from covspec_core.pair.questions import ASKED, KINDS, ask
+from covspec_core.pair.questions import KINDS, ask
 from covspec_core.pair.tokenizer import SPECIAL, build_tokenizer, unknown_words, vocabulary
+from covspec_core.pair.wordings import ASKED
 from covspec_core.pair.world import SPLITS, draw_scene
 
 
@@ -42,7 +43,12 @@ def test_text_survives_the_round_trip(tokenizer):
 
 
 @pytest.mark.parametrize(
-    "text", ["How many large circles are there?", "HOW MANY  large circles are there", "how many 'large' circles are there!"]
+    "text",
+    [
+        "How many large circles are there?",
+        "HOW MANY  large circles are there",
+        "how many 'large' circles are there!",
+    ],
 )
 def test_case_and_punctuation_do_not_matter(tokenizer, text):
     plain = "how many large circles are there"
@@ -72,7 +78,17 @@ def test_the_prompt_is_the_one_both_models_are_trained_on(tokenizer):
     )
     text = text.replace("<IMG_CONTEXT>", "<img>" + 3 * "<IMG_CONTEXT>" + "</img>")
     tokens = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"])
-    assert tokens == ["<bos>", "<img>", *3 * ["<IMG_CONTEXT>"], "</img>", "what", "do", "you", "see", "<answer>"]
+    assert tokens == [
+        "<bos>",
+        "<img>",
+        *3 * ["<IMG_CONTEXT>"],
+        "</img>",
+        "what",
+        "do",
+        "you",
+        "see",
+        "<answer>",
+    ]
 
 
 def test_special_tokens_come_first_and_stay_where_they_are():

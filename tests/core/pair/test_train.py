@@ -1,4 +1,4 @@
-"""Training: the packed pass equals separate ones, and a stopped run goes on as if it had not stopped."""
+"""Training: the packed pass equals separate ones; a stopped run goes on as if it had not."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ from covspec_core.models.small import N_VISUAL, WIDTHS, build_model
 from covspec_core.pair import packing
 from covspec_core.pair.data import TEXT_START, Batch, Batches, patch_labels
 from covspec_core.pair.evaluate import answer, batch_of, cases
+from covspec_core.pair.folders import export, load
+from covspec_core.pair.run import Recipe, Run, distances
 from covspec_core.pair.tokenizer import vocabulary
-from covspec_core.pair.train import Recipe, Run, distances, export, load, main, train
+from covspec_core.pair.train import main, train
 from covspec_core.pair.world import draw_scene
 
 
 def recipe(**changes) -> Recipe:
-    settings = {"widths": "debug", "learning_rate": 1e-3, "scenes": 2, "text_tokens": 130, "steps": 8, "workers": 0}
+    settings = {
+        "widths": "debug",
+        "learning_rate": 1e-3,
+        "scenes": 2,
+        "text_tokens": 130,
+        "steps": 8,
+        "workers": 0,
+    }
     return Recipe(**{**settings, **changes})
 
 
@@ -37,19 +46,24 @@ def batch() -> Batch:
 def test_a_packed_question_sees_the_image_and_itself_only(model, batch, keep):
     kept = packing.draw_kept(keep, batch.patches[..., 0] > 0, 0.0, torch.Generator())
     packed = packing.forward(model, batch, kept).logits
-    alone = []
-    for row, last in enumerate(batch.segments.max(1).values.tolist()):
-        for segment in range(1, last + 1):
-            alone.append(packing.forward(model, only(batch, row, segment), kept[row : row + 1]).logits)
+    alone = [
+        packing.forward(model, only(batch, row, segment), kept[row : row + 1]).logits
+        for row, last in enumerate(batch.segments.max(1).values.tolist())
+        for segment in range(1, last + 1)
+    ]
     torch.testing.assert_close(packed, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
 def only(batch: Batch, row: int, segment: int) -> Batch:
     at = batch.segments[row] == segment
-    tokens, positions, judged = (field[row][at][None] for field in (batch.tokens, batch.positions, batch.judged))
+    tokens, positions, judged = (
+        field[row][at][None] for field in (batch.tokens, batch.positions, batch.judged)
+    )
     assert positions[0].tolist() == list(range(TEXT_START, TEXT_START + int(at.sum())))
     rows = slice(row, row + 1)
-    return Batch(batch.images[rows], tokens, positions, torch.ones_like(tokens), judged, batch.patches[rows])
+    return Batch(
+        batch.images[rows], tokens, positions, torch.ones_like(tokens), judged, batch.patches[rows]
+    )
 
 
 def test_judged_positions_are_those_before_answer_tokens(batch):
@@ -114,7 +128,17 @@ def test_an_exported_model_loads_as_it_was(tmp_path: Path, model, batch):
 
 
 def test_the_command_trains_target_and_draft(tmp_path: Path):
-    options = ["--debug", "--steps", "2", "--every", "1", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    options = [
+        "--debug",
+        "--steps",
+        "2",
+        "--every",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+        "--work",
+        str(tmp_path / "work"),
+    ]
     main(options)
     for name in ("target", "draft"):
         assert (tmp_path / "out" / name / "model.safetensors").exists()

@@ -56,7 +56,9 @@ def test_every_scene_of_a_special_split_has_what_makes_it_special():
     for scene in scenes("combinations"):
         assert any((thing.shape, thing.colour) in HELD_OUT_PAIRS for thing in scene.things)
     for scene in scenes("rare"):
-        assert any(thing.shape in RARE_SHAPES or thing.colour in RARE_COLOURS for thing in scene.things)
+        assert any(
+            thing.shape in RARE_SHAPES or thing.colour in RARE_COLOURS for thing in scene.things
+        )
     assert all(7 <= len(scene.things) <= 9 for scene in scenes("crowded"))
     assert all(thing.size != "large" for scene in scenes("subtle") for thing in scene.things)
 
