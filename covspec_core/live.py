@@ -15,7 +15,7 @@ from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
 from covspec_core.forecast import Table
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
-from covspec_core.reduction import VisualStates
+from covspec_core.reduction import VisualStates, activity
 from covspec_core.rounds import Bools, Floats, Ints, Keys
 from covspec_core.source import Facts, Outcome, Place, Requests, as_float16
 
@@ -29,12 +29,14 @@ class Request:
         image_bytes: Bytes in which image and question travel.
         question: Text.
         key: Noise key that decides every draw.
+        tokens: Length of the recorded answer, if there is one.
     """
 
     image: Any
     image_bytes: int
     question: str
     key: int
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,23 +74,16 @@ def kept_tokens(order: NDArray[np.int64], keep: float) -> NDArray[np.int64]:
 def statistics(prompt: Prompt, states: VisualStates) -> NDArray[np.float32]:
     """Prefill statistics, in the order of ``covspec_core.source.STATISTICS``."""
     attention = states.relevance / states.relevance.sum()
-    change = 1 - _cosine(states.early, states.deep)
     energy = np.linalg.svd(states.deep - states.deep.mean(0), compute_uv=False) ** 2
     return np.array(
         [
             len(prompt.ids) - len(prompt.visual),
             -(attention * np.log(np.maximum(attention, 1e-12))).sum(),
-            change.mean(),
+            activity(states).mean(),
             energy.sum() ** 2 / max((energy**2).sum(), 1e-12),
         ],
         dtype=np.float32,
     )
-
-
-def _cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    cosine: NDArray[np.floating] = (a * b).sum(-1) / np.maximum(norms, 1e-12)
-    return cosine
 
 
 class LiveSource:
@@ -122,9 +117,14 @@ class LiveSource:
         """Text of the answer so far."""
         return self._pair.target.decode(np.array(self.text, dtype=np.int64))
 
-    def peek(self, rows: Ints, keys: Keys) -> tuple[Ints, Ints]:
-        """Not known beforehand."""
-        raise NotImplementedError("a live answer's length is known only when it is written")
+    def peek(self, keys: Keys) -> tuple[Ints, Ints] | None:
+        """Lengths are known only if a request brings that of its recorded answer."""
+        requests = [self._requests(int(key)) for key in keys]
+        if any(request.tokens is None for request in requests):
+            return None
+        sizes = [(request.image_bytes, request.tokens) for request in requests]
+        images, tokens = np.array(sizes, dtype=np.int64).T
+        return images, tokens
 
     def begin(self, rows: Ints, keys: Keys) -> Requests:
         """Take up a request: the edge reads it, the device ranks its visual tokens."""

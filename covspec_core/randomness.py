@@ -48,5 +48,4 @@ def _finalise(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def uniform(*parts: NDArray[np.integer] | int) -> NDArray[np.float64]:
     """A number in [0, 1) addressed by integers that broadcast together."""
-    numbers: NDArray[np.float64] = (mix(*parts) >> _MANTISSA_SHIFT) * _ULP
-    return numbers
+    return (mix(*parts) >> _MANTISSA_SHIFT).astype(np.float64) * _ULP

@@ -61,7 +61,7 @@ class ReplaySource:
         chosen: Ints = (keys % np.uint64(len(self._lengths))).astype(np.int64)
         return chosen
 
-    def peek(self, rows: Ints, keys: Keys) -> tuple[Ints, Ints]:
+    def peek(self, keys: Keys) -> tuple[Ints, Ints]:
         """Image bytes and answer lengths of the requests under these keys."""
         chosen = self.pick(keys)
         return self._recording.image_bytes[chosen].astype(np.int64), self._lengths[chosen]

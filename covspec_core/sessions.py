@@ -120,17 +120,21 @@ class Sessions:
             status[name] = values
         return status
 
-    def edge_only_s(self) -> Floats:
-        """Seconds in which the edge alone would answer each session, shape ``[B]``.
+    def edge_only_s(self, rows: Ints) -> Floats:
+        """Seconds in which the edge alone would answer the sessions just begun, shape ``[k]``.
 
-        Needs a source that knows its answers beforehand; call it after :meth:`begin`.
+        NaN where the source does not know its answers beforehand.
         """
-        rows = np.arange(self.size)
-        keys = [mix(self.seed, _REQUEST + r) for r in range(self.scenario.requests)]
-        images, tokens = zip(*(self.source.peek(rows, key) for key in keys), strict=True)
-        return timeline.edge_only_s(
-            self.scenario.profile, self.path, np.stack(images, 1), np.stack(tokens, 1), STREAM_BYTES
-        )
+        known = [
+            self.source.peek(mix(self.seed[rows], _REQUEST + r))
+            for r in range(self.scenario.requests)
+        ]
+        sizes = [size for size in known if size is not None]
+        if len(sizes) < len(known):
+            return np.full(len(rows), np.nan)
+        images, tokens = (np.stack(columns, 1) for columns in zip(*sizes, strict=True))
+        path, profile = self.path.rows(rows), self.scenario.profile
+        return timeline.edge_only_s(profile, path, images, tokens, STREAM_BYTES)
 
     def play(self, actions: Actions) -> RoundResult:
         """Play one round in every session.
@@ -258,9 +262,8 @@ class Sessions:
     def _energy_j(self, sent: Floats, width: Ints, steps: Ints, radio_s: Floats) -> Floats:
         profile = self.scenario.profile
         step = profile.draft_s(self.place.keep) * self.path.device_factor
-        ahead = np.where(width > 0, step * (1 + profile.branch_factor(width) * steps), 0.0)
-        energy: Floats = profile.device_w * (sent - self.now_s + ahead) + profile.radio_w * radio_s
-        return energy
+        ahead: Floats = step * (width > 0) * (1 + profile.branch_factor(width) * steps)
+        return profile.device_w * (sent - self.now_s + ahead) + profile.radio_w * radio_s
 
     def _advance(self, move: _Move, result: RoundResult, edge_s: Floats) -> None:
         self.now_s = result.received_s.copy()

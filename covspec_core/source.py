@@ -103,12 +103,8 @@ class Source(Protocol):
     def look(self, place: Place) -> tuple[Floats, Floats, Floats]:
         """Margin and entropy at the next position (where tokens are ready), and the forecast."""
 
-    def peek(self, rows: Ints, keys: Keys) -> tuple[Ints, Ints]:
-        """Image bytes and true answer lengths of requests under these keys.
-
-        Raises:
-            NotImplementedError: If answers are not known beforehand.
-        """
+    def peek(self, keys: Keys) -> tuple[Ints, Ints] | None:
+        """Image bytes and answer lengths of requests under these keys, if known beforehand."""
 
 
 def as_float16(values: Floats) -> Floats:

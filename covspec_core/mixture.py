@@ -1,0 +1,46 @@
+"""A mixture of channels: the links of several regimes in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from covspec_core.channels import Channel
+from covspec_core.errors import InvalidSetting
+from covspec_core.link import FloatArray, LinkTable
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureLink:
+    """Each link comes from one of several channels, in equal shares.
+
+    Attributes:
+        parts: Channels by regime; their slots must be multiples of the shortest one.
+    """
+
+    parts: Mapping[str, Channel]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise InvalidSetting("a mixture needs at least one channel, got none")
+
+    def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
+        """Draw links, see :class:`~covspec_core.channels.Channel`; regimes stand in blocks."""
+        share = -(-n // len(self.parts))
+        tables = [part.realise(rng, share, duration_s) for part in self.parts.values()]
+        slot_s = min(table.slot_s for table in tables)
+        slots = round(duration_s / slot_s)
+        grids = [_regrid(table, slot_s, slots) for table in tables]
+        return LinkTable(slot_s, *(np.concatenate(columns) for columns in zip(*grids, strict=True)))
+
+
+def _regrid(table: LinkTable, slot_s: float, slots: int) -> list[FloatArray]:
+    factor = round(table.slot_s / slot_s)
+    if abs(table.slot_s / slot_s - factor) > 1e-6 * factor:
+        raise InvalidSetting(
+            f"slots of a mixture must be multiples of the shortest, {slot_s} s, got {table.slot_s}"
+        )
+    place = np.arange(slots) // factor % table.slots
+    return [column[:, place] for column in (table.up_bps, table.down_bps, table.rtt_s)]

@@ -1,0 +1,65 @@
+"""Records the embedded pair: ``python -m covspec_core.pair.record --out assets/recording.npz``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from covspec_core.pair.requests import jobs
+from covspec_core.pairs import load_pair
+from covspec_core.recorder import record
+
+KEEP_LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Record requests of every split and write one file."""
+    args = _parser().parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    pair = load_pair(
+        str(args.pair / "draft"), str(args.pair / "target"), args.reduction, KEEP_LEVELS
+    )
+    counts = {"train": args.train, "validation": args.validation, "test": args.test}
+    todo = jobs(counts, args.seed)
+    meta = {"pair": args.pair.as_posix(), "reduction": args.reduction, "seed": args.seed}
+    recording = record(pair, todo, args.temperature, args.limit, meta, _progress(len(todo)))
+    recording.save(args.out)
+    size = args.out.stat().st_size / 2**20
+    print(f"{len(todo)} requests, {len(recording.tokens)} tokens, {size:.1f} MiB: {args.out}")
+
+
+def _progress(total: int) -> Callable[[int], None]:
+    began = time.monotonic()
+
+    def show(done: int) -> None:
+        if done % 50 == 0 or done == total:
+            rate = done / (time.monotonic() - began)
+            left = (total - done) / rate / 60
+            line = f"{done}/{total} requests  {rate:.1f}/s  {left:.1f} min left"
+            print(line, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pair", type=Path, default=Path("assets/pair"))
+    parser.add_argument("--out", type=Path, default=Path("assets/recording.npz"))
+    parser.add_argument("--reduction", default="covspec")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--limit", type=int, default=160, help="most answer tokens")
+    parser.add_argument("--train", type=int, default=1500, help="requests")
+    parser.add_argument("--validation", type=int, default=400, help="requests")
+    parser.add_argument("--test", type=int, default=600, help="requests")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

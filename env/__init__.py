@@ -1,0 +1,12 @@
+"""Gymnasium environments over the engine: set its controls round by round.
+
+Importing this package registers ``CoVSpec-v0``; ``gymnasium.make("env:CoVSpec-v0")`` does both.
+"""
+
+import gymnasium
+
+gymnasium.register(
+    id="CoVSpec-v0",
+    entry_point="env.single:CoVSpecEnv",
+    vector_entry_point="env.vector:CoVSpecVectorEnv",
+)

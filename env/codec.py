@@ -1,0 +1,160 @@
+"""Layout and ranges of observations and actions: here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
+from covspec_core.rounds import STATUS_FIELDS, Actions, Status
+from covspec_core.scenario import Scenario
+
+VERSION = 1
+RANGES: dict[str, tuple[float, float]] = {
+    "up_bps": (1e3, 1e10),
+    "down_bps": (1e3, 1e10),
+    "rtt_s": (1e-3, 10.0),
+    "device_factor": (0.1, 10.0),
+    "edge_factor": (0.1, 10.0),
+    "cover_rank": (1.0, 1e3),
+    "up_trend": (-4.0, 4.0),
+    "down_trend": (-4.0, 4.0),
+    "acceptance": (0.0, 1.0),
+    "accepted": (0.0, 16.0),
+    "drafted": (0.0, 16.0),
+    "rejected": (0.0, 1.0),
+    "margin": (0.0, 1.0),
+    "margin_mean": (0.0, 1.0),
+    "entropy": (0.0, 6.0),
+    "entropy_mean": (0.0, 6.0),
+    "hit_rate": (0.0, 1.0),
+    "ready": (0.0, 16.0),
+    "next_margin": (0.0, 1.0),
+    "next_entropy": (0.0, 6.0),
+    "forecast": (0.0, 8.0),
+    "skipped_run": (0.0, 64.0),
+    "tokens": (0.0, 160.0),
+    "fresh": (0.0, 1.0),
+    "keep": (0.0, 1.0),
+    "streaming": (0.0, 1.0),
+    "prompt_tokens": (0.0, 64.0),
+    "relevance_entropy": (0.0, 8.0),
+    "activity_mean": (0.0, 2.0),
+}
+"""Value of each status field that becomes 0, and the one that becomes 1; clipped beyond."""
+LOGARITHMIC = frozenset(
+    ("up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank")
+)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Turns statuses into observations, and indices into actions.
+
+    Attributes:
+        keep_levels: Shares of visual tokens to choose from.
+        draft_lengths: Draft lengths to choose from.
+        branch_widths: Branch widths to choose from.
+        fields: Status fields of an observation, in order.
+        version: Of the ranges in this module.
+    """
+
+    keep_levels: tuple[float, ...]
+    draft_lengths: tuple[int, ...]
+    branch_widths: tuple[int, ...]
+    fields: tuple[str, ...] = tuple(RANGES)
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.fields if name not in RANGES]
+        if unknown or self.version != VERSION:
+            raise PolicyMismatch(
+                f"codec needs version {VERSION} and known fields, got version {self.version}"
+                f" and unknown fields {unknown}"
+            )
+        names = list(STATUS_FIELDS)
+        columns = np.array([names.index(name) for name in self.fields])
+        low, high = np.array([RANGES[name] for name in self.fields]).T
+        logs = np.array([name in LOGARITHMIC for name in self.fields])
+        low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
+        for name, value in (
+            ("_columns", columns),
+            ("_logs", np.flatnonzero(logs)),
+            ("_shift", low),
+            ("_scale", 1.0 / (high - low)),
+            ("_keeps", np.array(self.keep_levels, dtype=float)),
+            ("_lengths", np.array(self.draft_lengths, dtype=np.int64)),
+            ("_widths", np.array(self.branch_widths, dtype=np.int64)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @staticmethod
+    def of(scenario: Scenario) -> Codec:
+        """The codec of a scenario's choices."""
+        return Codec(scenario.keep_levels, scenario.draft_lengths, scenario.branch_widths)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Codec:
+        """A codec as :meth:`to_dict` wrote it.
+
+        Raises:
+            PolicyMismatch: If a part is missing, unknown or of another version.
+        """
+        try:
+            return Codec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except TypeError as error:
+            raise PolicyMismatch(f"no codec of this version: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a file."""
+        return asdict(self)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Number of keep levels, draft lengths and branch widths."""
+        return len(self.keep_levels), len(self.draft_lengths), len(self.branch_widths)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Bounded observations, shape ``[F]``."""
+        return spaces.Box(0.0, 1.0, (len(self.fields),), np.float32)
+
+    @property
+    def action_space(self) -> spaces.MultiDiscrete:
+        """Indices of keep level, draft length and branch width."""
+        return spaces.MultiDiscrete(self.sizes)
+
+    def encode(self, status: Status) -> NDArray[np.float32]:
+        """Observations of every session, shape ``[B, F]``.
+
+        Raises:
+            InvalidStatus: If a value is NaN or infinite.
+        """
+        values = status.values[:, self._columns]
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            value = values[row, column]
+            raise InvalidStatus(f"status {self.fields[column]} must be finite, got {value}")
+        values[:, self._logs] = np.log(np.maximum(values[:, self._logs], 1e-12))
+        return np.clip((values - self._shift) * self._scale, 0.0, 1.0).astype(np.float32)
+
+    def decode(self, indices: NDArray[np.integer]) -> Actions:
+        """Actions of every session from indices, shape ``[B, 3]``.
+
+        Raises:
+            InvalidAction: If an index lies outside its space.
+        """
+        indices = np.asarray(indices)
+        inside = np.issubdtype(indices.dtype, np.integer) and indices.shape[1:] == (3,)
+        if not inside or (indices < 0).any() or (indices >= self.sizes).any():
+            raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
+        return Actions(
+            keep=self._keeps[indices[:, 0]],
+            draft_length=self._lengths[indices[:, 1]],
+            branch_width=self._widths[indices[:, 2]],
+            gate_threshold=np.full(len(indices), np.inf),
+        )

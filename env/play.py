@@ -1,0 +1,119 @@
+"""What a single and a batched environment share: sessions, codec, rewards and episode seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core.engine import realise_links
+from covspec_core.link import LinkTable
+from covspec_core.randomness import mix
+from covspec_core.recording import SPLITS, Recording, load_recording
+from covspec_core.replay import ReplaySource
+from covspec_core.rounds import Bools, Floats, Ints, Keys, RoundResult
+from covspec_core.scenario import Scenario
+from covspec_core.sessions import Sessions
+from covspec_core.source import Source
+from env.codec import Codec
+from env.presets import RECORDING
+from env.rewards import RewardWeights, total
+
+Observations = NDArray[np.float32]
+
+
+class Step(NamedTuple):
+    """One round of every session, before any new one begins."""
+
+    observations: Observations
+    rewards: Floats
+    done: Bools
+    result: RoundResult
+    terms: dict[str, Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Everything that many environments can share: read-only.
+
+    Attributes:
+        scenario: What is emulated.
+        links: Realised links.
+        recording: Requests of one split.
+    """
+
+    scenario: Scenario
+    links: LinkTable
+    recording: Recording
+
+    @staticmethod
+    def load(
+        scenario: Scenario,
+        split: str = "train",
+        recording: str | Recording | None = None,
+        link_seed: int = 0,
+    ) -> World:
+        """Realise the links of a split and take its requests from a recording.
+
+        Args:
+            scenario: What is emulated.
+            split: ``train``, ``validation`` or ``test``: they share neither requests nor links.
+            recording: A recording or its path; the embedded pair's if ``None``.
+            link_seed: Decides the links, together with the split.
+        """
+        if not isinstance(recording, Recording):
+            recording = load_recording(recording or RECORDING)
+        own = recording.only(split)
+        return World(scenario, realise_links(scenario, 3 * link_seed + SPLITS.index(split)), own)
+
+    def replay(self, size: int) -> ReplaySource:
+        """A source of recorded outcomes for ``size`` sessions."""
+        longest = self.scenario.draft_lengths[-1]
+        return ReplaySource(self.recording, self.scenario.protocol, size, longest)
+
+
+class Play:
+    """``B`` sessions as an environment sees them.
+
+    Args:
+        world: Scenario, links and requests.
+        source: Outcomes.
+        size: Number of sessions.
+        weights: Weights of the reward's terms.
+    """
+
+    def __init__(self, world: World, source: Source, size: int, weights: RewardWeights) -> None:
+        self.sessions = Sessions(world.scenario, world.links, source, size)
+        self.codec = Codec.of(world.scenario)
+        self._weights = weights
+        self._base = np.zeros(size, dtype=np.uint64)
+        self._episode = np.zeros(size, dtype=np.uint64)
+        self._clock_s, self.edge_only_s = np.zeros(size), np.ones(size)
+
+    def seed(self, base: Keys) -> None:
+        """Forget all episodes; the next ones follow from these seeds alone."""
+        self._base[:] = base
+        self._episode[:] = 0
+
+    def begin(self, rows: Ints) -> None:
+        """Begin the next episode in some rows."""
+        self.sessions.begin(rows, mix(self._base[rows], self._episode[rows]))
+        self._episode[rows] += np.uint64(1)
+        self._clock_s[rows] = 0.0
+        self.edge_only_s[rows] = self.sessions.edge_only_s(rows)
+
+    def observe(self) -> Observations:
+        """Observations of all sessions, ``[B, F]``."""
+        return self.codec.encode(self.sessions.status())
+
+    def step(self, indices: NDArray[np.integer]) -> Step:
+        """Play one round everywhere; sessions that are done must be begun again."""
+        result = self.sessions.play(self.codec.decode(indices))
+        now_s = self.sessions.now_s
+        elapsed_s, self._clock_s = now_s - self._clock_s, now_s.copy()
+        decode_s = self.sessions.scenario.profile.edge_step_s * self.sessions.path.edge_factor
+        terms = self._weights.terms(result, elapsed_s, decode_s, self.edge_only_s)
+        rewards = total(terms, len(now_s))
+        return Step(self.observe(), rewards, result.session_done, result, terms)

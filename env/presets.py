@@ -1,0 +1,135 @@
+"""Named scenarios: the YAML files under ``conf/`` as typed objects, without Hydra.
+
+The same files are the choices of the Hydra groups ``profile`` and ``link``, so that
+``gymnasium.make("CoVSpec-v0", link="bursty")`` and ``train.py scenario=bursty`` mean one thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from covspec_core.channels import (
+    AwgnLink,
+    Channel,
+    ConstantLink,
+    GilbertElliottLink,
+    RayleighLink,
+)
+from covspec_core.errors import InvalidSetting
+from covspec_core.mixture import MixtureLink
+from covspec_core.profile import HardwareProfile
+from covspec_core.scenario import Scenario
+from covspec_core.traces import TraceLink
+from covspec_core.wire import protocol
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+RECORDING = Path(__file__).resolve().parents[1] / "assets" / "recording.npz"
+
+CHANNELS: dict[str, type] = {
+    "constant": ConstantLink,
+    "awgn": AwgnLink,
+    "rayleigh": RayleighLink,
+    "gilbert_elliott": GilbertElliottLink,
+    "trace": TraceLink,
+}
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A dataclass from plain values.
+
+    Raises:
+        InvalidSetting: If a name is unknown, one is missing, or the class refuses a value.
+    """
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InvalidSetting(f"{where} allows {sorted(known)}, got unknown {unknown}")
+    missing = [
+        name
+        for name, field in known.items()
+        if field.init
+        and name not in values
+        and field.default is MISSING
+        and field.default_factory is MISSING
+    ]
+    if missing:
+        raise InvalidSetting(f"{where} needs {missing}, got only {sorted(values)}")
+    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    try:
+        return cls(**lists)
+    except TypeError as error:
+        raise InvalidSetting(f"{where}: {error}") from error
+
+
+def build_link(values: Mapping[str, Any], where: str = "link") -> Channel:
+    """A channel from plain values; ``kind`` names its class.
+
+    Raises:
+        InvalidSetting: If the kind is unknown or a value is wrong.
+    """
+    rest = dict(values)
+    kind = rest.pop("kind", None)
+    if kind not in CHANNELS:
+        raise InvalidSetting(f"{where}.kind must be one of {sorted(CHANNELS)}, got {kind!r}")
+    channel: Channel = build(CHANNELS[kind], rest, f"{where} ({kind})")
+    return channel
+
+
+def build_scenario(
+    profile: Mapping[str, Any],
+    links: Mapping[str, Mapping[str, Any]],
+    protocol_name: str,
+    **choices: Any,
+) -> Scenario:
+    """A scenario from plain values; several links are mixed in equal shares.
+
+    Raises:
+        InvalidSetting: If a name is unknown or a value is wrong.
+    """
+    channels = {name: build_link(link, f"link {name}") for name, link in links.items()}
+    if not channels:
+        raise InvalidSetting("a scenario needs at least one link, got none")
+    link = next(iter(channels.values())) if len(channels) == 1 else MixtureLink(channels)
+    parts = {
+        "profile": build(HardwareProfile, profile, "profile"),
+        "link": link,
+        "protocol": protocol(protocol_name),
+    }
+    return build(Scenario, parts | choices, "scenario")
+
+
+def preset(group: str, name: str) -> dict[str, Any]:
+    """One YAML file of a configuration group.
+
+    Raises:
+        InvalidSetting: If the group has no such file.
+    """
+    path = CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        names = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+        raise InvalidSetting(f"{group} must be one of {names}, got {name!r}")
+    values: dict[str, Any] = yaml.safe_load(path.read_text())
+    return values
+
+
+def named_scenario(
+    link: str | list[str] = "paper",
+    profile: str = "paper",
+    protocol_name: str = "decoupled",
+    **choices: Any,
+) -> Scenario:
+    """A scenario from the names of configuration files.
+
+    Raises:
+        InvalidSetting: If a name is unknown or a value is wrong.
+    """
+    names = [link] if isinstance(link, str) else link
+    links = {name: preset("link", name) for name in names}
+    return build_scenario(preset("profile", profile), links, protocol_name, **choices)

@@ -1,0 +1,103 @@
+"""``CoVSpec-v0``: one session, over a recording (default) or live models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.recording import Recording
+from covspec_core.scenario import Scenario
+from covspec_core.source import Source
+from env.play import Play, Step, World
+from env.presets import named_scenario
+from env.render import Timeline
+from env.rewards import RewardWeights
+
+
+class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
+    """Set pruning ratio, draft length and branch width of every round of a session.
+
+    An episode is a session: a few requests, one after another, on one link. The action indexes
+    keep level, draft length and branch width; the keep level counts in the first round of a
+    request. The reward of a round is minus its virtual seconds over the session's edge-only
+    seconds, so the undiscounted return is ``-1 / speedup``.
+
+    Args:
+        scenario: What is emulated; built from ``choices`` if ``None``.
+        split: ``train``, ``validation`` or ``test``.
+        recording: A recording or its path; the embedded pair's if ``None``.
+        reward: Weights of the reward's terms; time alone if ``None``.
+        source: Outcomes for one session, such as a ``LiveSource``; the recording if ``None``.
+        render_mode: ``ansi`` or ``rgb_array``.
+        **choices: Arguments of :func:`env.presets.named_scenario`.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(
+        self,
+        scenario: Scenario | None = None,
+        split: str = "train",
+        recording: str | Recording | None = None,
+        reward: RewardWeights | None = None,
+        source: Source | None = None,
+        render_mode: str | None = None,
+        **choices: Any,
+    ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            modes = self.metadata["render_modes"]
+            raise InvalidSetting(f"render_mode must be one of {modes}, got {render_mode!r}")
+        world = World.load(scenario or named_scenario(**choices), split, recording)
+        self.play = Play(world, source or world.replay(1), 1, reward or RewardWeights())
+        self.observation_space = self.play.codec.observation_space
+        self.action_space = self.play.codec.action_space
+        self.render_mode = render_mode
+        self._timeline = Timeline(world.scenario)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin a session; equal seeds give equal sessions."""
+        fresh = self._np_random is None
+        super().reset(seed=seed)
+        if seed is not None:
+            self.play.seed(np.array([seed], dtype=np.uint64))
+        elif fresh:
+            self.play.seed(self.np_random.integers(2**63, size=1, dtype=np.uint64))
+        self.play.begin(np.array([0]))
+        self._timeline.clear()
+        return self.play.observe()[0], {"edge_only_s": float(self.play.edge_only_s[0])}
+
+    def step(
+        self, action: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Play one draft-and-verify round.
+
+        Raises:
+            InvalidAction: If the action lies outside its space.
+            SessionOver: If the session is over and was not reset.
+            LinkTimeout: If the link stays dead beyond the scenario's deadline.
+        """
+        step = self.play.step(np.asarray(action)[None])
+        info = self._info(step)
+        self._timeline.add(info["round"])
+        return step.observations[0], float(step.rewards[0]), bool(step.done[0]), False, info
+
+    def _info(self, step: Step) -> dict[str, Any]:
+        info: dict[str, Any] = {"round": step.result.row(0)}
+        info["terms"] = {name: float(term[0]) for name, term in step.terms.items()}
+        if step.done[0]:
+            seconds = float(self.play.sessions.now_s[0])
+            info["speedup"] = float(self.play.edge_only_s[0]) / seconds
+        return info
+
+    def render(self) -> Any:
+        """The session's last rounds as text or as an image, shape ``[height, width, 3]``."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() was called without a render_mode; nothing is drawn")
+            return None
+        return self._timeline.ansi() if self.render_mode == "ansi" else self._timeline.rgb_array()

@@ -1,0 +1,104 @@
+"""The natively batched environment: thousands of sessions in one NumPy step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from covspec_core.recording import Recording
+from covspec_core.scenario import Scenario
+from env.play import Observations, Play, World
+from env.presets import named_scenario
+from env.rewards import RewardWeights
+
+
+class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float64]]):
+    """``num_envs`` sessions side by side; see :class:`env.single.CoVSpecEnv`.
+
+    A finished session is followed by the next one in the same step; its last observation is in
+    ``infos["final_obs"]``. Session ``i`` under seed ``s`` equals a single environment's under
+    seed ``s + i``.
+
+    Args:
+        num_envs: Number of sessions.
+        scenario: What is emulated; built from ``choices`` if ``None``.
+        split: ``train``, ``validation`` or ``test``.
+        recording: A recording or its path; the embedded pair's if ``None``.
+        reward: Weights of the reward's terms; time alone if ``None``.
+        world: Scenario, links and requests already loaded; the four above are ignored then.
+        **choices: Arguments of :func:`env.presets.named_scenario`.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: Scenario | None = None,
+        split: str = "train",
+        recording: str | Recording | None = None,
+        reward: RewardWeights | None = None,
+        world: World | None = None,
+        **choices: Any,
+    ) -> None:
+        world = world or World.load(scenario or named_scenario(**choices), split, recording)
+        self.num_envs = num_envs
+        self.play = Play(world, world.replay(num_envs), num_envs, reward or RewardWeights())
+        self.single_observation_space = self.play.codec.observation_space
+        self.single_action_space = self.play.codec.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._seeded = False
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Begin new sessions everywhere."""
+        if seed is not None or not self._seeded:
+            self.play.seed(self._seeds(seed))
+            self._seeded = True
+        self.play.begin(np.arange(self.num_envs))
+        return self.play.observe(), {"edge_only_s": self.play.edge_only_s.copy()}
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> NDArray[np.uint64]:
+        if isinstance(seed, int):
+            return np.uint64(seed) + np.arange(self.num_envs, dtype=np.uint64)
+        drawn = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
+        for row, own in enumerate(seed or ()):
+            if own is not None:
+                drawn[row] = own
+        return drawn
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[
+        Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
+        """Play one round in every session; see :meth:`env.single.CoVSpecEnv.step`."""
+        step = self.play.step(actions)
+        infos: dict[str, Any] = {"round": step.result, "terms": step.terms}
+        observations = step.observations
+        rows = np.flatnonzero(step.done)
+        if rows.size:
+            infos |= self._final(rows, observations)
+            self.play.begin(rows)
+            observations = self.play.observe()
+        return observations, step.rewards, step.done, np.zeros(self.num_envs, dtype=bool), infos
+
+    def _final(self, rows: NDArray[np.int64], observations: Observations) -> dict[str, Any]:
+        done = np.zeros(self.num_envs, dtype=bool)
+        done[rows] = True
+        speedup = np.zeros(self.num_envs)
+        speedup[rows] = self.play.edge_only_s[rows] / self.play.sessions.now_s[rows]
+        final = np.full(self.num_envs, None, dtype=object)
+        for row in rows:
+            final[row] = observations[row]
+        return {"final_obs": final, "_final_obs": done, "speedup": speedup, "_speedup": done}

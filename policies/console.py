@@ -1,0 +1,63 @@
+"""What all entry scripts share: composing, lines on standard error, one clear error at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from covspec_core.errors import CoVSpecError, InvalidSetting
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def say(line: str) -> None:
+    """One line on standard error; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run_entry(name: str, main: Callable[[dict[str, Any]], None]) -> None:
+    """Compose ``conf/<name>.yaml`` with the command line and call ``main`` with plain values.
+
+    Bad input ends with one line and exit status 2, a full disk with one line and 1.
+    """
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
+    def entry(config: DictConfig) -> None:
+        try:
+            main(plain(config))
+        except CoVSpecError as error:
+            say(f"{name}: {error}")
+            sys.exit(2)
+        except OSError as error:
+            say(f"{name}: {error.strerror or error}: {error.filename or ''}")
+            sys.exit(1)
+
+    sys.argv[1:] = [spelled for word in sys.argv[1:] for spelled in spell_out(word)]
+    entry()
+
+
+def spell_out(word: str) -> list[str]:
+    """``controller=FOLDER`` as Hydra wants it; everything else unchanged."""
+    key, _, value = word.partition("=")
+    is_folder = key == "controller" and "/" in value
+    return ["controller=learned", f"controller.path={value}"] if is_folder else [word]
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values.
+
+    Raises:
+        InvalidSetting: If a mandatory value is missing or an interpolation fails.
+    """
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise InvalidSetting(str(error).splitlines()[0]) from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

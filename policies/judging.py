@@ -1,0 +1,152 @@
+"""Paired judging: every controller plays the same requests on the same links with the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy.stats import bootstrap, trim_mean
+
+from covspec_core.engine import Controller
+from covspec_core.randomness import mix
+from covspec_core.rounds import Floats
+from covspec_core.sessions import Sessions
+from env.play import World
+from env.rewards import MEGABYTE
+
+PAPER_TOKENS = 1024
+"""Tokens per request in the paper's tables; bytes are stated for as many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What sessions cost under one controller, shape ``[sessions]`` each.
+
+    Attributes:
+        seconds: Virtual seconds of the session.
+        edge_only_s: The same for the edge alone.
+        tokens: Answer tokens.
+        bytes: Encoded bytes both ways, images not included.
+        deviations: Unchecked tokens that the target would not have written.
+        charged: Target positions on the bill.
+        energy_j: Energy of device and radio.
+        ttft_s: Mean time to the first token of a request.
+        rounds: Rounds played.
+    """
+
+    seconds: Floats
+    edge_only_s: Floats
+    tokens: Floats
+    bytes: Floats
+    deviations: Floats
+    charged: Floats
+    energy_j: Floats
+    ttft_s: Floats
+    rounds: Floats
+
+    @property
+    def speedup(self) -> Floats:
+        """Speed over edge-only."""
+        return self.edge_only_s / self.seconds
+
+    def summary(self) -> dict[str, float | int]:
+        """Figures of a report: means over sessions, shares over all tokens."""
+        tokens = self.tokens.sum()
+        return {
+            "speedup": float(self.speedup.mean()),
+            "speedup_iqm": float(trim_mean(self.speedup, 0.25)),
+            "mb_per_1024_tokens": float(self.bytes.sum() / MEGABYTE / tokens * PAPER_TOKENS),
+            "deviation_rate": float(self.deviations.sum() / tokens),
+            "ttft_s": float(self.ttft_s.mean()),
+            "price_saved": float(1 - self.charged.sum() / tokens),
+            "energy_j_per_token": float(self.energy_j.sum() / tokens),
+            "tokens_per_round": float(tokens / self.rounds.sum()),
+            "n_sessions": len(self.seconds),
+        }
+
+
+def concatenate(parts: Mapping[str, Scores]) -> Scores:
+    """The sessions of several regimes together."""
+    return Scores(
+        *(np.concatenate([getattr(p, f.name) for p in parts.values()]) for f in fields(Scores))
+    )
+
+
+def judge(world: World, controller: Controller, sessions: int, seed: int) -> Scores:
+    """Play sessions to their end.
+
+    Args:
+        world: Scenario, links and requests. A controller may ask for other limits by an
+            attribute ``changes``, fields of the scenario to replace.
+        controller: Who decides.
+        sessions: How many.
+        seed: Decides requests, links and noise; equal for all controllers to compare.
+    """
+    scenario = replace(world.scenario, **getattr(controller, "changes", {}))
+    play = Sessions(scenario, world.links, world.replay(sessions), sessions)
+    rows = np.arange(sessions)
+    seeds = mix(seed, rows)
+    play.begin(rows, seeds)
+    controller.begin(sessions)
+    alone = play.edge_only_s(rows)
+    sums = {f.name: np.zeros(sessions) for f in fields(Scores)} | {"edge_only_s": alone}
+    going = np.ones(sessions, dtype=bool)
+    while going.any():
+        first, start_s = play.fresh & going, play.request_s.copy()
+        result = play.play(controller.decide(play.status()))
+        for name, amount in (
+            ("tokens", result.emitted),
+            ("bytes", result.bytes_up + result.bytes_down),
+            ("deviations", result.deviations),
+            ("charged", result.charged),
+            ("energy_j", result.energy_j),
+            ("rounds", np.ones(sessions)),
+            ("ttft_s", np.where(first, result.received_s - start_s, 0.0) / scenario.requests),
+        ):
+            sums[name] += np.where(going, amount, 0)
+        over = np.flatnonzero(result.session_done)
+        ended = over[going[over]]
+        sums["seconds"][ended] = result.received_s[ended]
+        going[ended] = False
+        if over.size and going.any():
+            # Finished rows play on, unobserved, so that all rows keep one step.
+            play.begin(over, seeds[over])
+    return Scores(**sums)
+
+
+def mean_interval(values: Floats, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
+    """A 95 % bootstrap interval of the mean over sessions."""
+    if np.allclose(values, values[0]):
+        return float(values[0]), float(values[0])
+    interval = bootstrap(
+        (values,), np.mean, vectorized=True, n_resamples=resamples, method="percentile",
+        rng=np.random.default_rng(seed), batch=200,
+    ).confidence_interval  # fmt: skip
+    return float(interval.low), float(interval.high)
+
+
+def gain(
+    ours: Scores, theirs: Scores, seed: int = 0, resamples: int = 2000
+) -> dict[str, float | list[float]]:
+    """Gain in mean speed-up over another controller, with a paired 95 % bootstrap interval.
+
+    Args:
+        ours: Sessions of one controller.
+        theirs: The same sessions under the other.
+        seed: Of the resampling.
+        resamples: How many.
+    """
+
+    def percent(a: Floats, b: Floats, axis: int = -1) -> Floats:
+        return 100.0 * (a.mean(axis) / b.mean(axis) - 1.0)
+
+    a, b = ours.speedup, theirs.speedup
+    point = float(percent(a, b))
+    if np.allclose(a, b):
+        return {"gain_percent": point, "ci95": [point, point]}
+    interval = bootstrap(
+        (a, b), percent, paired=True, vectorized=True, n_resamples=resamples,
+        method="percentile", rng=np.random.default_rng(seed), batch=200,
+    ).confidence_interval  # fmt: skip
+    return {"gain_percent": point, "ci95": [float(interval.low), float(interval.high)]}

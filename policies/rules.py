@@ -1,0 +1,176 @@
+"""Controllers that follow a rule. All decide for many sessions at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.profile import HardwareProfile
+from covspec_core.rounds import GATE_OFF, Actions, Floats, Ints, RoundAction, Status
+from covspec_core.scenario import Scenario
+from covspec_core.wire import download_bytes
+
+
+class Fixed:
+    """The same action in every round.
+
+    Args:
+        action: What it sets.
+    """
+
+    def __init__(self, action: RoundAction) -> None:
+        self.action = action
+
+    def begin(self, size: int) -> None:
+        """Nothing to forget."""
+
+    def decide(self, status: Status) -> Actions:
+        """The action, for every session."""
+        return Actions.full(len(status), self.action)
+
+
+class Random:
+    """Any choice of a scenario, uniformly.
+
+    Args:
+        scenario: Whose choices to draw from.
+        seed: Of the draws.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int = 0) -> None:
+        self._scenario, self._seed = scenario, seed
+        self.begin(0)
+
+    def begin(self, size: int) -> None:
+        """Start the draws again."""
+        self._rng = np.random.default_rng(self._seed)
+
+    def decide(self, status: Status) -> Actions:
+        """A draw for every session."""
+        n, scenario = len(status), self._scenario
+        return Actions(
+            keep=self._rng.choice(scenario.keep_levels, n),
+            draft_length=self._rng.choice(scenario.draft_lengths, n),
+            branch_width=self._rng.choice(scenario.branch_widths, n),
+            gate_threshold=np.full(n, GATE_OFF),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """Constants of the adaptive rule; the defaults are the paper's, or ours where it gives none.
+
+    Attributes:
+        keep: Share of visual tokens; 64 of 768 in the paper.
+        width: Branches; at most 4 candidates in the digest's reading.
+        gate_threshold: Smallest margin at which a block skips its check.
+        weight: Of the newest round in the running acceptance.
+        start: Acceptance before anything was seen.
+        shortest: Shortest draft; 0 allows the edge alone, which the paper's rule does not know.
+        longest: Longest draft.
+        delay_scale: Factor on the round trip in the expected time of a round.
+        law_scale: Factor on the time of a rejection's message.
+        acceptance_scale: Exponent on the running acceptance.
+    """
+
+    keep: float = 1 / 12
+    width: int = 4
+    gate_threshold: float = 0.5
+    weight: float = 0.2
+    start: float = 0.9
+    shortest: int = 1
+    longest: int = 8
+    delay_scale: float = 1.0
+    law_scale: float = 1.0
+    acceptance_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1 or not 0 < self.start < 1:
+            raise InvalidSetting(
+                f"rule needs 0 < weight <= 1 and 0 < start < 1, got {self.weight} and {self.start}"
+            )
+        if not 0 <= self.shortest <= self.longest:
+            raise InvalidSetting(
+                f"rule needs 0 <= shortest <= longest, got {self.shortest} and {self.longest}"
+            )
+
+
+class AdaptiveRule:
+    """The paper's rule: the draft length of the best expected tokens per second.
+
+    ``E(A, g) / (g t_d + t_v(g + 1) + D + (1 - A^g) t_p)`` with ``E = (1 - A^(g+1)) / (1 - A)``,
+    a running mean ``A`` of the acceptance, round trip ``D`` and time ``t_p`` of a rejection's
+    message (arXiv 2605.02218; formula and constants are our reading, it gives none).
+
+    Args:
+        scenario: Costs, protocol and choices.
+        settings: Constants.
+    """
+
+    def __init__(self, scenario: Scenario, settings: RuleSettings) -> None:
+        self._profile: HardwareProfile = scenario.profile
+        self._settings, self._burst = settings, scenario.edge_burst
+        lengths = np.array(scenario.draft_lengths)
+        allowed = (lengths >= settings.shortest) & (lengths <= settings.longest)
+        if not allowed.any():
+            raise InvalidSetting(
+                f"rule needs a draft length in [{settings.shortest}, {settings.longest}], "
+                f"the scenario has {scenario.draft_lengths}"
+            )
+        self._lengths = lengths[allowed]
+        vocab = scenario.profile.vocab_size
+        self._law_bits = 8.0 * float(download_bytes(scenario.protocol, True, vocab))
+        self.begin(0)
+
+    def begin(self, size: int) -> None:
+        """Forget the running acceptance."""
+        self._acceptance = np.full(size, self._settings.start)
+
+    def decide(self, status: Status) -> Actions:
+        """The best length under what was seen so far; all else is fixed."""
+        self._update(status)
+        best = self._tokens_per_s(status).argmax(1)
+        n = len(status)
+        return Actions(
+            keep=np.full(n, self._settings.keep),
+            draft_length=self._lengths[best],
+            branch_width=np.full(n, self._settings.width),
+            gate_threshold=np.full(n, self._settings.gate_threshold),
+        )
+
+    def _update(self, status: Status) -> None:
+        judged = status["accepted"] + status["rejected"]
+        called = (status["drafted"] > 0) & (status["skipped_run"] == 0) & (judged > 0)
+        newest = status["accepted"] / np.maximum(judged, 1)
+        step = self._settings.weight * (newest - self._acceptance)
+        self._acceptance += np.where(called, step, 0.0)
+
+    def _tokens_per_s(self, status: Status) -> Floats:
+        """Expected tokens per second, shape ``[B, lengths]``."""
+        profile, settings = self._profile, self._settings
+        g: Ints = self._lengths
+        a = np.clip(self._acceptance, 0.01, 0.99)[:, None] ** settings.acceptance_scale
+        device, edge = status["device_factor"][:, None], status["edge_factor"][:, None]
+        steps = np.maximum(g - status["ready"][:, None], 0)
+        trip = settings.delay_scale * status["rtt_s"][:, None]
+        law_s = settings.law_scale * self._law_bits / status["down_bps"][:, None]
+        draft_s = profile.draft_s(settings.keep) * device * steps
+        check_s = profile.verify_s(g + 1) * edge + trip + (1 - a**g) * law_s
+        rate: Floats = (1 - a ** (g + 1)) / (1 - a) / (draft_s + check_s)
+        alone_s = profile.edge_step_s * edge * self._burst
+        alone_s = alone_s + np.where(status["streaming"][:, None] > 0, 0.0, trip)
+        return np.where(g == 0, self._burst / alone_s, rate)
+
+
+def edge_only(scenario: Scenario) -> Fixed:
+    """The edge decodes everything."""
+    if scenario.draft_lengths[0] != 0:
+        raise InvalidSetting(f"edge_only needs draft length 0, got {scenario.draft_lengths}")
+    return Fixed(RoundAction(scenario.keep_levels[0], 0, 0))
+
+
+def device_only(scenario: Scenario, keep: float = 1.0) -> Fixed:
+    """The device commits every block unchecked; play it where nothing limits unchecked tokens."""
+    return Fixed(RoundAction(keep, scenario.draft_lengths[-1], 0, gate_threshold=0.0))

@@ -1,0 +1,212 @@
+"""Typed settings of the entry scripts: everything is checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.reduction import REDUCTIONS
+from covspec_core.rounds import RoundAction
+from covspec_core.scenario import Scenario
+from env.presets import build, build_scenario, preset
+from env.rewards import RewardWeights
+from policies.rules import RuleSettings
+from policies.tracking import TrackingSettings
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which pair, and how it answers.
+
+    Attributes:
+        draft: Folder or hub name of the device's model.
+        target: Folder or hub name of the edge's model.
+        recording: Recording of the pair.
+        reduction: Name of the visual token reduction.
+        temperature: Of both laws; 0 is greedy.
+        limit: Most answer tokens.
+        device: Torch device.
+        dtype: Torch dtype of the weights.
+    """
+
+    draft: str
+    target: str
+    recording: str
+    reduction: str = "covspec"
+    temperature: float = 1.0
+    limit: int = 160
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.reduction not in REDUCTIONS:
+            raise InvalidSetting(
+                f"model.reduction must be one of {sorted(REDUCTIONS)}, got {self.reduction!r}"
+            )
+        if self.temperature < 0 or self.limit < 1:
+            raise InvalidSetting(
+                "model needs temperature >= 0 and limit >= 1, "
+                f"got {self.temperature} and {self.limit}"
+            )
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """Search budget of the tuned rule.
+
+    Attributes:
+        trials: Sets of constants to try.
+        sessions: Sessions each is played on.
+    """
+
+    trials: int
+    sessions: int
+
+    def __post_init__(self) -> None:
+        _at_least_one("tuning", self)
+
+
+@dataclass(frozen=True)
+class JudgingSettings:
+    """How much is played to judge.
+
+    Attributes:
+        sessions: Sessions per regime.
+        validation_sessions: Sessions per validation while training.
+        split: Split that is reported.
+    """
+
+    sessions: int
+    validation_sessions: int
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        _at_least_one("judging", self)
+
+
+def _at_least_one(where: str, settings: Any) -> None:
+    for name, value in vars(settings).items():
+        if isinstance(value, int) and value < 1:
+            raise InvalidSetting(f"{where}.{name} must be >= 1, got {value}")
+
+
+KINDS = ("edge_only", "device_only", "random", "fixed", "rule", "tuned", "learned")
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """One controller by name.
+
+    Attributes:
+        name: Name in reports.
+        kind: One of ``KINDS``.
+        values: The remaining settings of its kind.
+    """
+
+    name: str
+    kind: str
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InvalidSetting(f"controller kind must be one of {KINDS}, got {self.kind!r}")
+        shapes: dict[str, type] = {"rule": RuleSettings, "fixed": RoundAction}
+        if self.kind in shapes:
+            build(shapes[self.kind], self.values, f"controller {self.name}")
+        allowed = {"device_only": {"keep"}, "learned": {"path"}}.get(self.kind, set())
+        unknown = sorted(set(self.values) - allowed)
+        if self.kind not in shapes and unknown:
+            raise InvalidSetting(
+                f"controller {self.name} allows {sorted(allowed)}, got unknown {unknown}"
+            )
+
+    @staticmethod
+    def of(values: Mapping[str, Any], name: str) -> ControllerSettings:
+        """From the values of a file of the group ``controller``."""
+        rest = {key: value for key, value in values.items() if key != "kind"}
+        return ControllerSettings(name, str(values.get("kind")), rest)
+
+    @staticmethod
+    def named(name: str) -> ControllerSettings:
+        """From a name of the group, or the folder of a learned controller.
+
+        Raises:
+            InvalidSetting: If it is neither.
+        """
+        if Path(name).is_dir():
+            return ControllerSettings("learned", "learned", {"path": name})
+        if "/" in name:
+            raise InvalidSetting(f"there is no controller folder {name!r}; run train.py first")
+        return ControllerSettings.of(_controller_file(name), name)
+
+
+def _controller_file(name: str) -> dict[str, Any]:
+    """A file of the group, laid over those in its defaults list."""
+    values = preset("controller", name)
+    merged: dict[str, Any] = {}
+    for base in values.pop("defaults", []):
+        merged |= _controller_file(base)
+    return merged | values
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything a run needs, checked.
+
+    Attributes:
+        scenario: The training mix, or what is judged.
+        regimes: The scenario of each link alone.
+        model: The pair.
+        controllers: To judge.
+        tuning: Search budget of the tuned rule.
+        judging: How much is played.
+        tracking: Where figures go.
+        reward: Weights while learning.
+        seed: Of everything.
+    """
+
+    scenario: Scenario
+    regimes: dict[str, Scenario]
+    model: ModelSettings
+    controllers: tuple[ControllerSettings, ...]
+    tuning: TuningSettings
+    judging: JudgingSettings
+    tracking: TrackingSettings
+    reward: RewardWeights
+    seed: int
+
+
+def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scenario]]:
+    """The scenario of a composed configuration, and that of each of its links alone."""
+    choices = dict(values["scenario"])
+    links = choices.pop("links")
+    name = values["protocol"]["name"]
+    whole = build_scenario(values["profile"], links, name, **choices)
+    alone = {
+        regime: build_scenario(values["profile"], {regime: link}, name, **choices)
+        for regime, link in links.items()
+    }
+    return whole, alone
+
+
+def read_run(values: Mapping[str, Any]) -> RunSettings:
+    """Settings of ``train.py`` or ``evaluate.py`` from its composed configuration.
+
+    Raises:
+        InvalidSetting: If a name is unknown or a value impossible.
+    """
+    scenario, regimes = read_scenarios(values)
+    return RunSettings(
+        scenario=scenario,
+        regimes=regimes,
+        model=build(ModelSettings, values["model"], "model"),
+        controllers=tuple(ControllerSettings.named(name) for name in values["controllers"]),
+        tuning=build(TuningSettings, values["tuning"], "tuning"),
+        judging=build(JudgingSettings, values["judging"], "judging"),
+        tracking=TrackingSettings.of(values),
+        reward=build(RewardWeights, values.get("reward", {}), "reward"),
+        seed=int(values["seed"]),
+    )

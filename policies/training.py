@@ -1,0 +1,258 @@
+"""Trains a controller with Stable-Baselines3: rollout by rollout, resumable, judged as it learns."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
+
+from covspec_core.errors import InvalidSetting, RunConflict
+from env.play import World
+from env.rewards import RewardWeights
+from env.vector import CoVSpecVectorEnv
+from policies.judging import judge
+from policies.learned import LearnedController, Weights
+from policies.vec_env import SB3VecEnv
+
+CHECKPOINT = "checkpoint.pkl"
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Proximal policy optimisation (Schulman et al. 2017) as SB3 has it.
+
+    Attributes:
+        total_steps: Rounds to train on.
+        num_envs: Sessions side by side.
+        rollout_steps: Rounds per session and update.
+        batch_size: Rounds per minibatch.
+        epochs: Passes over a rollout.
+        learning_rate: At the start; falls linearly to a twentieth.
+        gamma: Discount per round.
+        gae_lambda: Of the generalised advantage.
+        clip_range: Of the probability ratio.
+        entropy: Weight of the entropy bonus at the start; falls linearly to zero.
+        hidden: Units of each hidden layer, for policy and value alike.
+        threads: Torch threads.
+        validate_every: Rollouts between two validations.
+    """
+
+    total_steps: int
+    num_envs: int = 1024
+    rollout_steps: int = 32
+    batch_size: int = 4096
+    epochs: int = 4
+    learning_rate: float = 1e-3
+    gamma: float = 0.97
+    gae_lambda: float = 0.9
+    clip_range: float = 0.2
+    entropy: float = 0.01
+    hidden: tuple[int, ...] = (64, 64)
+    threads: int = 2
+    validate_every: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "num_envs", "rollout_steps", "batch_size", "epochs"):
+            if getattr(self, name) < 1:
+                raise InvalidSetting(f"algorithm.{name} must be >= 1, got {getattr(self, name)}")
+        if self.num_envs * self.rollout_steps < self.batch_size:
+            raise InvalidSetting(
+                "algorithm.batch_size must be at most num_envs * rollout_steps = "
+                f"{self.num_envs * self.rollout_steps}, got {self.batch_size}"
+            )
+
+
+@dataclass
+class Progress:
+    """How a training stands; what a checkpoint must bring back beside the model.
+
+    Attributes:
+        best: Best validation speed-up so far.
+        best_layers: The network that reached it.
+        history: One row of figures per rollout.
+        seconds: Time spent, over all interruptions.
+    """
+
+    best: float = -np.inf
+    best_layers: Weights = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Trainer:
+    """A resumable training run.
+
+    Args:
+        settings: Of the algorithm.
+        train: Scenario, links and requests to learn from.
+        validation: The same to choose by.
+        reward: Weights of the reward's terms while learning.
+        seed: Of everything.
+        validation_sessions: Sessions per validation.
+    """
+
+    def __init__(
+        self,
+        settings: PPOSettings,
+        train: World,
+        validation: World,
+        reward: RewardWeights,
+        seed: int,
+        validation_sessions: int = 256,
+    ) -> None:
+        torch.set_num_threads(settings.threads)
+        self.settings, self._validation = settings, validation
+        self._sessions, self._seed = validation_sessions, seed
+        self.env = CoVSpecVectorEnv(settings.num_envs, world=train, reward=reward)
+        self.model = _new_model(settings, SB3VecEnv(self.env), seed)
+        self.progress = Progress()
+
+    @property
+    def steps(self) -> int:
+        """Rounds trained on so far."""
+        return int(self.model.num_timesteps)
+
+    def run(
+        self,
+        on_rollout: Callable[[dict[str, float]], None],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Train until done or asked to stop after a rollout.
+
+        Returns:
+            Whether training is complete.
+        """
+        while self.steps < self.settings.total_steps:
+            on_rollout(self._one_rollout())
+            if should_stop():
+                return self.steps >= self.settings.total_steps
+        return True
+
+    def _one_rollout(self) -> dict[str, float]:
+        began = time.perf_counter()
+        done = self.steps / self.settings.total_steps
+        rate = self.settings.learning_rate * max(1 - done, 0.05)
+        self.model.lr_schedule = _Constant(rate)
+        self.model.ent_coef = self.settings.entropy * (1 - done)
+        size = self.settings.num_envs * self.settings.rollout_steps
+        self.model.learn(size, reset_num_timesteps=False, progress_bar=False)
+        self.progress.seconds += time.perf_counter() - began
+        row = self._figures(size / (time.perf_counter() - began))
+        if len(self.progress.history) % self.settings.validate_every == 0 or done + 0.02 > 1:
+            row["validation_speedup"] = self._validate()
+        self.progress.history.append(row)
+        return row
+
+    def _figures(self, rate: float) -> dict[str, float]:
+        episodes = list(self.model.ep_info_buffer or [])
+        logged = self.model.logger.name_to_value
+        row = {"steps": float(self.steps), "steps_per_s": rate, "seconds": self.progress.seconds}
+        for name in ("approx_kl", "entropy_loss", "explained_variance", "value_loss"):
+            row[name] = float(logged.get(f"train/{name}", np.nan))
+        if episodes:
+            row["train_return"] = float(np.mean([e["r"] for e in episodes]))
+            row["train_speedup"] = float(np.mean([e["speedup"] for e in episodes]))
+        return row
+
+    def _validate(self) -> float:
+        layers = layers_of(self.model)
+        controller = LearnedController(self.env.play.codec, layers)
+        scores = judge(self._validation, controller, self._sessions, self._seed)
+        speedup = float(scores.speedup.mean())
+        if speedup > self.progress.best:
+            self.progress.best, self.progress.best_layers = speedup, layers
+        return speedup
+
+    def controller(self, meta: dict[str, Any]) -> LearnedController:
+        """The best network by validation, ready to deploy."""
+        return LearnedController(self.env.play.codec, self.progress.best_layers, meta)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint; an interrupted write leaves the last one intact."""
+        folder.mkdir(parents=True, exist_ok=True)
+        zipped = io.BytesIO()
+        self.model.save(zipped)
+        state = {
+            "settings": self.settings,
+            "model": zipped.getvalue(),
+            "env": self.model.env,
+            "progress": self.progress,
+            "torch": torch.get_rng_state(),
+            "numpy": np.random.get_state(),  # noqa: NPY002 (SB3 shuffles minibatches with it)
+        }
+        partial = folder / f"{CHECKPOINT}.partial"
+        with partial.open("wb") as file:
+            pickle.dump(state, file)
+        partial.replace(folder / CHECKPOINT)
+
+    def resume(self, folder: Path) -> None:
+        """Go on from a checkpoint as if nothing had happened.
+
+        Raises:
+            RunConflict: If it is missing, damaged, or was made under other settings.
+        """
+        try:
+            with (folder / CHECKPOINT).open("rb") as file:
+                state = pickle.load(file)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            raise RunConflict(f"{folder / CHECKPOINT} is no readable checkpoint: {error}") from error
+        if state["settings"] != self.settings:
+            raise RunConflict(
+                f"{folder} was trained with {state['settings']}, now asked for {self.settings}"
+            )
+        self.env, self.progress = state["env"].env, state["progress"]
+        self.model = PPO.load(io.BytesIO(state["model"]), env=state["env"], force_reset=False)
+        self.model.set_logger(Logger(folder=None, output_formats=[]))
+        torch.set_rng_state(state["torch"])
+        np.random.set_state(state["numpy"])  # noqa: NPY002
+
+
+class _Constant:
+    """A schedule that the trainer sets anew for every rollout; pickles, as a closure would not."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __call__(self, progress_remaining: float) -> float:
+        return self.value
+
+
+def _new_model(settings: PPOSettings, env: SB3VecEnv, seed: int) -> PPO:
+    hidden = list(settings.hidden)
+    model = PPO(
+        "MlpPolicy",
+        env,
+        n_steps=settings.rollout_steps,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        gamma=settings.gamma,
+        gae_lambda=settings.gae_lambda,
+        clip_range=settings.clip_range,
+        ent_coef=settings.entropy,
+        policy_kwargs={"net_arch": {"pi": hidden, "vf": hidden}},
+        seed=seed,
+        device="cpu",
+        stats_window_size=2 * settings.num_envs,
+    )
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    return model
+
+
+def layers_of(model: PPO) -> Weights:
+    """The policy network of an SB3 model as plain arrays."""
+    policy = model.policy
+    linear = [m for m in policy.mlp_extractor.policy_net if isinstance(m, torch.nn.Linear)]
+    return [
+        (m.weight.detach().numpy().T.copy(), m.bias.detach().numpy().copy())
+        for m in (*linear, policy.action_net)
+    ]

@@ -1,0 +1,178 @@
+"""A training run from open folder to written report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from covspec_core.engine import Controller
+from covspec_core.errors import RunConflict
+from covspec_core.recording import load_recording
+from env.play import World
+from env.presets import build
+from policies import figures
+from policies.card import write_card
+from policies.console import say
+from policies.factory import TunedOnce, make_controller
+from policies.judging import judge
+from policies.learned import LearnedController, load_controller
+from policies.report import ALL, build_report, judge_all, write_report
+from policies.runs import claimed, new_run, point_latest, provenance, write_json
+from policies.settings import RunSettings, read_run
+from policies.timeline_figure import draw_timeline
+from policies.tracking import Tracker
+from policies.training import CHECKPOINT, PPOSettings, Trainer
+
+SAVE_EVERY_S = 20.0
+LEARNED = "learned"
+
+
+@contextmanager
+def open_run(config: dict[str, Any]) -> Iterator[TrainingRun]:
+    """A new run's folder, or that of an interrupted one, held by this process.
+
+    Raises:
+        InvalidSetting: If a setting is unknown or impossible; no folder is made then.
+        RunConflict: If the folder belongs to another run.
+    """
+    resumed = config.pop("resume")
+    if resumed is not None:
+        folder = Path(resumed).resolve()
+        if not (folder / "config.yaml").is_file():
+            raise RunConflict(f"{resumed} holds no run to go on with")
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+    settings, algorithm = read_run(config), read_algorithm(config["algorithm"])
+    if resumed is None:
+        label = f"{'-'.join(settings.regimes)}_seed{settings.seed}"
+        label = label if len(settings.regimes) == 1 else f"all_seed{settings.seed}"
+        folder = new_run(Path(config["runs_dir"]), config["name"], label)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    with claimed(folder):
+        yield TrainingRun(folder, config, settings, algorithm, resumed is not None)
+
+
+def read_algorithm(values: dict[str, Any]) -> PPOSettings:
+    """Settings of the group ``algorithm``."""
+    rest = {name: value for name, value in values.items() if name != "kind"}
+    return build(PPOSettings, rest, "algorithm")
+
+
+class TrainingRun:
+    """One run: its settings, worlds, trainer and folder.
+
+    Args:
+        folder: Of the run.
+        config: Composed configuration.
+        settings: The same, typed.
+        algorithm: Settings of the algorithm.
+        resumed: Whether to go on from the folder's checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        settings: RunSettings,
+        algorithm: PPOSettings,
+        resumed: bool,
+    ) -> None:
+        self.folder, self._config, self._settings = folder, config, settings
+        recording = load_recording(settings.model.recording)
+        self._recording, self._resumed = recording, resumed
+        self._train = World.load(settings.scenario, "train", recording, settings.seed)
+        self._validation = World.load(settings.scenario, "validation", recording, settings.seed)
+        sessions = settings.judging.validation_sessions
+        self._trainer = Trainer(
+            algorithm, self._train, self._validation, settings.reward, settings.seed, sessions
+        )
+        if resumed and (folder / CHECKPOINT).exists():
+            self._trainer.resume(folder)
+        self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)
+
+    def train(self, should_stop: Callable[[], bool]) -> bool:
+        """Train with progress, figures and checkpoints; whether it came to its end."""
+        self._saved_at = time.monotonic()
+        say(f"run folder: {self.folder}")
+        tracking = self._settings.tracking
+        with Tracker(self.folder, tracking, self._config, self._resumed) as self._tracker:
+            complete = self._trainer.run(self._after_rollout, should_stop)
+            self._trainer.save(self.folder)
+        if complete:
+            self._controller().save(self.folder / "policy")
+        return complete
+
+    def _after_rollout(self, row: dict[str, float]) -> None:
+        self._tracker.log(self._trainer.steps, row)
+        if "validation_speedup" in row:
+            say(self._line(row))
+        if time.monotonic() - self._saved_at > SAVE_EVERY_S:
+            self._trainer.save(self.folder)
+            self._saved_at = time.monotonic()
+
+    def _line(self, row: dict[str, float]) -> str:
+        total = self._trainer.settings.total_steps
+        left = (total - row["steps"]) / max(row["steps"] / row["seconds"], 1e-9)
+        return (
+            f"{row['steps'] / 1e6:6.2f}M of {total / 1e6:.2f}M rounds"
+            f"  {row['steps_per_s'] / 1e3:5.1f}k/s  {max(left, 0):4.0f} s left"
+            f"  validation {row['validation_speedup']:.3f}x (best {self._trainer.progress.best:.3f}x)"
+        )
+
+    def _controller(self) -> LearnedController:
+        meta = {
+            "provenance": provenance(self._settings.seed),
+            "algorithm": asdict(self._trainer.settings),
+            "training_seconds": self._trainer.progress.seconds,
+            "validation_speedup": self._trainer.progress.best,
+            "regimes": list(self._settings.regimes),
+            "protocol": self._settings.scenario.protocol.name,
+        }
+        return self._trainer.controller(meta)
+
+    def judge(self) -> Path:
+        """Judge all controllers on held-out links and requests; the path of the report."""
+        settings = self._settings
+        controllers: dict[str, Controller] = {
+            c.name: make_controller(c, settings.scenario, settings.seed, self._tuned)
+            for c in settings.controllers
+        }
+        learned = load_controller(self.folder / "policy")
+        controllers[LEARNED] = learned
+        split = settings.judging.split
+        worlds = {
+            regime: World.load(scenario, split, self._recording, settings.seed)
+            for regime, scenario in settings.regimes.items()
+        }
+        judged = judge_all(controllers, worlds, settings.judging.sessions, settings.seed, say)
+        made = provenance(settings.seed)
+        report = build_report(judged, made, self._config, settings.seed)
+        drawn = self._draw(judged, controllers, worlds)
+        write_report(report, self.folder, drawn)
+        results = {"provenance": made, "results": report["controllers"][LEARNED]}
+        write_json(self.folder / "policy" / "results.json", results)
+        write_card(self.folder / "policy", learned, report)
+        point_latest(self.folder)
+        return self.folder / "report.md"
+
+    def _draw(
+        self, judged: Any, controllers: dict[str, Controller], worlds: dict[str, World]
+    ) -> list[str]:
+        figures.speed_by_regime(judged, self.folder / "speed.png")
+        rules = [name for name in ("tuned_rule", "paper_rule") if name in controllers]
+        sessions, seed = self._settings.judging.validation_sessions, self._settings.seed
+        rivals = {
+            name: float(judge(self._validation, controllers[name], sessions, seed).speedup.mean())
+            for name in rules
+        }
+        history = self._trainer.progress.history
+        figures.learning_curve(history, rivals, self.folder / "learning.png")
+        world = next(iter(worlds.values()))
+        draw_timeline(world, controllers[LEARNED], seed, self.folder / "timeline.png")
+        return ["speed.png", "learning.png", "timeline.png"]

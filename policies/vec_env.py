@@ -1,0 +1,85 @@
+"""The batched environment as Stable-Baselines3 wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from env.play import Observations
+from env.vector import CoVSpecVectorEnv
+
+
+class SB3VecEnv(VecEnv):
+    """A :class:`~env.vector.CoVSpecVectorEnv` behind SB3's ``VecEnv`` interface.
+
+    Args:
+        env: The batched environment.
+    """
+
+    def __init__(self, env: CoVSpecVectorEnv) -> None:
+        self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, int)
+
+    def reset(self) -> Observations:
+        """Begin new sessions; the seed given to :meth:`seed` is used once."""
+        seed = self._seeds[0]
+        observations, _ = self.env.reset(seed=None if seed is None else int(seed))
+        self._reset_seeds()
+        self._clear()
+        return observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Play one round everywhere."""
+        observations, rewards, done, _, infos = self.env.step(self._actions)
+        self._returns += rewards
+        self._lengths += 1
+        rows: list[dict[str, Any]] = [{}] * self.num_envs
+        for row in np.flatnonzero(done):
+            rows[row] = self._final(infos, row)
+        self._returns[done], self._lengths[done] = 0.0, 0
+        return observations, rewards.astype(np.float32), done, rows
+
+    def _final(self, infos: dict[str, Any], row: int) -> dict[str, Any]:
+        episode = {"r": float(self._returns[row]), "l": int(self._lengths[row])}
+        episode["speedup"] = float(infos["speedup"][row])
+        return {"terminal_observation": infos["final_obs"][row], "episode": episode}
+
+    def close(self) -> None:
+        """Close the batched environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """The batched environment's attribute, once per session asked for."""
+        return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Not possible: sessions have no attributes of their own."""
+        raise NotImplementedError("sessions of a batched environment share their attributes")
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Not possible: sessions have no methods of their own."""
+        raise NotImplementedError("sessions of a batched environment share their methods")
+
+    def env_is_wrapped(
+        self, wrapper_class: type, indices: VecEnvIndices = None
+    ) -> Sequence[bool]:
+        """Sessions are never wrapped one by one."""
+        return [False] * len(list(self._get_indices(indices)))
