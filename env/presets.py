@@ -38,6 +38,9 @@ CHANNELS: dict[str, type] = {
     "trace": TraceLink,
 }
 
+UNSET = "???"
+"""Hydra's mark in a file for a value that the user has to give."""
+
 T = TypeVar("T")
 
 
@@ -48,6 +51,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         InvalidSetting: If a name is unknown, one is missing, or the class refuses a value.
     """
     known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    values = {name: value for name, value in values.items() if value != UNSET}
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise InvalidSetting(f"{where} allows {sorted(known)}, got unknown {unknown}")

@@ -69,7 +69,7 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
         return self.play.observe(), {"edge_only_s": self.play.edge_only_s.copy()}
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> NDArray[np.uint64]:
-        if isinstance(seed, int):
+        if isinstance(seed, int | np.integer):
             return np.uint64(seed) + np.arange(self.num_envs, dtype=np.uint64)
         drawn = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
         for row, own in enumerate(seed or ()):
