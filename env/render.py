@@ -206,12 +206,13 @@ def draw(scenario: Scenario, rounds: Iterable[Mapping[str, Any]], path: Path | s
     timeline.image(3).save(path, dpi=(288, 288))
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """A number of bytes for reading, in powers of 1000."""
-    if count < 1000:
-        return f"{count} B"
-    power = min(int(math.log10(count)) // 3, 3)
-    return f"{count / 1000**power:.3g} {' kMG'[power]}B"
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
 
 
 def _legend_lines() -> Iterator[str]:
@@ -336,7 +337,7 @@ def _draw_span(canvas: _Canvas, scope: _Scope, span: Span) -> None:
         ends = (top, bottom) if span.kind == "up" else (bottom, top)
         canvas.line(x0, ends[0], x1, ends[1], colour=colour, width=1.5)
         return
-    canvas.box(x0, top + 4, max(x1, x0 + 0.5), bottom - 4, colour)
+    canvas.box(x0, top + 4, max(x1 - 0.5, x0 + 0.5), bottom - 4, colour)
     if span.note and x1 - x0 > canvas.width(span.note, 10) + 3:
         dark = span.kind == "verify"
         canvas.text((x0 + x1) / 2, (top + bottom) / 2, span.note, 10, "white" * dark or INK, "mm")
