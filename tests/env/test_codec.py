@@ -1,0 +1,152 @@
+"""Layout and ranges of observations and actions."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
+from covspec_core.rounds import STATUS_FIELDS, Status
+from covspec_core.scenario import Scenario
+from env.codec import LOGARITHMIC, RANGES, VERSION, Codec
+from tests.core.conftest import make_scenario
+
+CODEC = Codec((0.0, 0.5, 1.0), (0, 2, 4), (0, 1, 2, 4))
+
+
+def status_with(**columns):
+    """A status of zeros (ones where only a logarithm is seen) but for some columns."""
+    status = Status.blank(len(next(iter(columns.values()))))
+    for name in LOGARITHMIC:
+        status[name] = 1.0
+    for name, values in columns.items():
+        status[name] = values
+    return status
+
+
+def test_every_status_field_has_a_range():
+    assert set(RANGES) == set(STATUS_FIELDS)
+    assert CODEC.fields == tuple(RANGES)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_field_covers_its_range_and_is_clipped_beyond(name):
+    low, high = RANGES[name]
+    middle = np.sqrt(low * high) if name in LOGARITHMIC else (low + high) / 2
+    below, above = (low / 9, high * 9) if name in LOGARITHMIC else (low - 9, high + 9)
+    observed = CODEC.encode(status_with(**{name: [below, low, middle, high, above]}))
+    column = observed[:, CODEC.fields.index(name)]
+    np.testing.assert_allclose(column, [0, 0, 0.5, 1, 1], atol=1e-6)
+    assert np.isin(observed, CODEC.encode(status_with(**{name: [low]}))[0]).sum() >= 5 * 20
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_an_observation_gives_the_value_back(name):
+    low, high = RANGES[name]
+    scale = np.log if name in LOGARITHMIC else np.asarray
+    inverse = np.exp if name in LOGARITHMIC else np.asarray
+    values = inverse(np.linspace(scale(low), scale(high), 23))
+    column = CODEC.encode(status_with(**{name: values}))[:, CODEC.fields.index(name)]
+    restored = inverse(scale(low) + column.astype(float) * (scale(high) - scale(low)))
+    np.testing.assert_allclose(restored, values, rtol=1e-5, atol=1e-5 * (high - low))
+
+
+@pytest.mark.parametrize("name", sorted(LOGARITHMIC))
+def test_a_logarithmic_field_bears_zero(name):
+    assert CODEC.encode(status_with(**{name: [0.0]}))[0, CODEC.fields.index(name)] == 0.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", RANGES)
+def test_a_status_that_is_not_finite_is_refused_by_name(name, value):
+    with pytest.raises(InvalidStatus, match=f"status {name} must be finite, got {value}"):
+        CODEC.encode(status_with(**{name: [1.0, value, 1.0]}))
+
+
+def test_encoding_leaves_the_status_alone():
+    status = status_with(up_bps=[1e6, 1e7])
+    before = status.values.copy()
+    CODEC.encode(status)
+    np.testing.assert_array_equal(status.values, before)
+
+
+def test_observations_fit_their_space():
+    rng = np.random.default_rng(0)
+    status = Status(rng.normal(0, 1e6, (50, len(STATUS_FIELDS))))
+    assert all(row in CODEC.observation_space for row in CODEC.encode(status))
+
+
+def test_a_codec_may_show_some_fields_in_its_own_order():
+    codec = Codec((1.0,), (1,), (0,), fields=("tokens", "up_bps"))
+    observed = codec.encode(status_with(up_bps=[1e10], tokens=[0.0]))
+    np.testing.assert_array_equal(observed, [[0.0, 1.0]])
+    assert codec.observation_space.shape == (2,)
+
+
+def test_indices_choose_from_the_levels():
+    indices = np.array(list(itertools.product(*map(range, CODEC.sizes))))
+    actions = CODEC.decode(indices)
+    for i, (keep, length, width) in enumerate(indices):
+        assert actions.keep[i] == CODEC.keep_levels[keep]
+        assert actions.draft_length[i] == CODEC.draft_lengths[length]
+        assert actions.branch_width[i] == CODEC.branch_widths[width]
+    assert np.isinf(actions.gate_threshold).all()
+    assert all(row in CODEC.action_space for row in indices)
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [[3, 0, 0]],
+        [[0, 3, 0]],
+        [[0, 0, 4]],
+        [[0, 0, 0], [0, -1, 0]],
+        [[0, 0]],
+        [0, 0, 0],
+        [[0.0, 0.0, 0.0]],
+        [[np.nan, 0, 0]],
+        [[True, False, True]],
+    ],
+    ids=str,
+)
+def test_an_action_outside_its_space_is_refused(indices):
+    with pytest.raises(InvalidAction, match=r"MultiDiscrete\(3, 3, 4\), got"):
+        CODEC.decode(np.array(indices))
+
+
+def test_a_codec_is_that_of_its_scenario():
+    scenario = make_scenario()
+    codec = Codec.of(scenario)
+    assert codec.keep_levels == scenario.keep_levels
+    assert codec.sizes == (3, 9, 4)
+    assert isinstance(scenario, Scenario)
+
+
+def test_a_codec_survives_a_file():
+    assert Codec.from_dict(json.loads(json.dumps(CODEC.to_dict()))) == CODEC
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": VERSION + 1},
+        {"fields": ["up_bps", "horoscope"]},
+        {"gate_levels": [0.5]},
+        {"keep_levels": ["all"]},
+    ],
+    ids=str,
+)
+def test_a_codec_of_another_make_is_refused(change):
+    with pytest.raises(PolicyMismatch):
+        Codec.from_dict(CODEC.to_dict() | change)
+
+
+@pytest.mark.parametrize("name", ["keep_levels", "draft_lengths", "branch_widths"])
+def test_a_codec_without_a_part_is_refused(name):
+    values = CODEC.to_dict()
+    del values[name]
+    with pytest.raises(PolicyMismatch, match=name):
+        Codec.from_dict(values)

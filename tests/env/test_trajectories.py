@@ -1,0 +1,102 @@
+"""A session is decided by its seed and its actions, alone or in a batch."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from covspec_core.rounds import RoundResult
+from env.rewards import RewardWeights
+from env.single import CoVSpecEnv
+from env.vector import CoVSpecVectorEnv
+from tests.core.conftest import make_scenario
+from tests.env.conftest import LINKS, play, some_actions
+
+EVERYTHING = RewardWeights(1.0, 0.5, 0.3, 0.2, 0.1, 0.7)
+
+
+@pytest.mark.parametrize("protocol_name", ["coupled", "decoupled"])
+@pytest.mark.parametrize("link", LINKS)
+def test_a_batch_equals_single_environments_bit_by_bit(recording, link, protocol_name):
+    scenario = make_scenario(protocol_name, link=LINKS[link], link_rows=8, requests=2)
+    size, seed, rng = 5, 11, np.random.default_rng(3)
+    batch = CoVSpecVectorEnv(size, scenario, recording=recording, reward=EVERYTHING)
+    singles = [CoVSpecEnv(scenario, recording=recording, reward=EVERYTHING) for _ in range(size)]
+    observations, infos = batch.reset(seed=seed)
+    for i, env in enumerate(singles):
+        observation, info = env.reset(seed=seed + i)
+        np.testing.assert_array_equal(observations[i], observation)
+        assert infos["edge_only_s"][i] == info["edge_only_s"]
+    episodes = np.zeros(size, dtype=int)
+    while episodes.min() < 3:
+        actions = some_actions(batch, rng)
+        observations, rewards, over, truncated, infos = batch.step(actions)
+        assert not truncated.any()
+        for i, env in enumerate(singles):
+            observation, reward, done, _, info = env.step(actions[i])
+            assert (rewards[i], over[i]) == (reward, done)
+            assert {name: term[i] for name, term in infos["terms"].items()} == info["terms"]
+            for field in fields(RoundResult):
+                assert getattr(infos["round"], field.name)[i] == info["round"][field.name]
+            if done:
+                assert infos["_final_obs"][i]
+                np.testing.assert_array_equal(infos["final_obs"][i], observation)
+                assert infos["speedup"][i] == info["speedup"]
+                observation, _ = env.reset()
+                episodes[i] += 1
+            np.testing.assert_array_equal(observations[i], observation)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_equal_seeds_give_equal_trajectories(recording, link):
+    def run(seed):
+        env = CoVSpecEnv(make_scenario(link=LINKS[link]), recording=recording)
+        return play(env, seed, episodes=3)
+
+    one, same, other = run(4), run(4), run(5)
+    assert len(one) == len(same)
+    for (obs, reward, info), (obs2, reward2, info2) in zip(one, same, strict=True):
+        np.testing.assert_array_equal(obs, obs2)
+        assert (reward, info) == (reward2, info2)
+    assert [info for *_, info in one] != [info for *_, info in other]
+
+
+def test_episodes_of_one_seed_differ(env):
+    first, second = (env.reset(seed=seed)[0] for seed in (3, None))
+    assert (first != second).any()
+
+
+def test_a_used_environment_begins_like_a_new_one(env, scenario, recording):
+    play(env, 8, episodes=2)
+    new = CoVSpecEnv(scenario, recording=recording)
+    np.testing.assert_array_equal(env.reset(seed=3)[0], new.reset(seed=3)[0])
+
+
+def test_a_batch_takes_a_seed_for_each_session(scenario, recording):
+    one = CoVSpecVectorEnv(3, scenario, recording=recording)
+    other = CoVSpecVectorEnv(3, scenario, recording=recording)
+    np.testing.assert_array_equal(one.reset(seed=5)[0], other.reset(seed=[5, 6, 7])[0])
+    np.testing.assert_array_equal(one.reset(seed=np.int64(5))[0], other.reset(seed=5)[0])
+    np.testing.assert_array_equal(one.reset()[0], other.reset()[0])
+
+
+def test_a_batch_without_seeds_does_not_repeat_itself(scenario, recording):
+    runs = [CoVSpecVectorEnv(4, scenario, recording=recording).reset()[0] for _ in range(2)]
+    assert (runs[0] != runs[1]).any()
+
+
+def test_a_batch_with_some_seeds_repeats_these(scenario, recording):
+    seeds = [9, None]
+    runs = [CoVSpecVectorEnv(2, scenario, recording=recording).reset(seed=seeds) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0][0][0], runs[1][0][0])
+
+
+def test_splits_share_neither_requests_nor_links(scenario, recording):
+    worlds = [
+        CoVSpecEnv(make_scenario(link=LINKS["rayleigh"]), split, recording).play.sessions
+        for split in ("train", "validation", "test")
+    ]
+    rates = [sessions.path.table.up_bps for sessions in worlds]
+    assert all((rates[i] != rates[j]).all() for i, j in ((0, 1), (0, 2), (1, 2)))
