@@ -1,0 +1,561 @@
+"""Accounting of rounds: every second, byte and joule against a plain loop over one session."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pytest
+
+from covspec_core.channels import ConstantLink, GilbertElliottLink
+from covspec_core.engine import Engine, realise_links
+from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
+from covspec_core.link import LinkTable
+from covspec_core.live import LiveSource
+from covspec_core.replay import ReplaySource
+from covspec_core.rounds import Actions, RoundAction, RoundResult
+from covspec_core.sessions import STREAM_BYTES, Sessions
+from covspec_core.source import Facts, Outcome, Requests
+from covspec_core.wire import PROTOCOLS
+from tests.core.conftest import LEVELS, LIMIT, PROFILE, make_scenario
+
+HEADER_BYTES, ID_BYTES, FLOAT_BYTES = 12, 4, 4
+OUTCOME = ("accepted", "rejected", "emitted", "deviations")
+CHANGING = GilbertElliottLink(
+    4e4, 1e3, mean_good_s=0.3, mean_bad_s=0.2, down_scale=0.5, rtt_s=(0.01, 0.2), jitter_s=0.05
+)
+JITTERY = replace(CHANGING, jitter_s=0.5)
+
+
+class ScriptedSource:
+    """Answers at random, and remembers what it answered in the last round."""
+
+    def __init__(self, seed, size, limit=25):
+        self.rng, self.size, self.limit = np.random.default_rng(seed), size, limit
+        self.began, self.prefilled = [], []
+
+    def begin(self, rows, keys):
+        image_bytes = self.rng.integers(100, 3000, len(rows))
+        self.began.append((rows.copy(), image_bytes))
+        return Requests(image_bytes, np.full(len(rows), self.limit), np.zeros((len(rows), 4)))
+
+    def prefill(self, rows, keep):
+        self.prefilled += rows.tolist()
+
+    def draft(self, place, length, gated):
+        self.margins = self.rng.random(self.size)
+        return self.margins if gated else np.full(self.size, -np.inf)
+
+    def finish(self, place, length, local, burst):
+        left = self.limit - place.position
+        accepted = np.where(local, 0, self.rng.integers(0, length + 1))
+        # Often the whole block stands, so that branches matter.
+        accepted = np.where(~local & (self.rng.random(self.size) < 0.5), length, accepted)
+        rejected = ~local & (accepted < length)
+        ends = self.rng.random(self.size) < 0.1
+        emitted = np.where(local, length, accepted + 1 - (ends & ~rejected))
+        emitted = np.where(burst > 0, np.maximum(burst - ends, 1), emitted)
+        emitted = np.minimum(np.maximum(emitted, 1), left)
+        zeros = np.zeros(self.size)
+        self.outcome = Outcome(
+            accepted, rejected, emitted, (emitted >= left) | ends, np.zeros(self.size, np.int64),
+            Facts(zeros, zeros, zeros, zeros),
+        )  # fmt: skip
+        return self.outcome
+
+    def branch(self, place, outcome, length, width, steps):
+        stands = (outcome.accepted == length) & (outcome.emitted > length) & (length > 0)
+        self.hit = stands & (steps > 0) & (self.rng.random(self.size) < 0.7)
+        return self.hit
+
+    def look(self, place):
+        return np.zeros(self.size), np.zeros(self.size), np.zeros(self.size)
+
+
+@dataclass
+class Ledger:
+    """One session in plain Python: a clock and counters, no arrays, none of the engine's sums."""
+
+    scenario: object
+    table: LinkTable
+    row: int
+    offset_s: float
+    device_factor: float
+    edge_factor: float
+    now_s: float = 0.0
+
+    def sent_at(self, rates_bps, start_s, n_bytes):
+        """Walk from slot to slot until the last bit has left."""
+        slot_s, time_s, bits = self.table.slot_s, start_s + self.offset_s, 8.0 * n_bytes
+        slot = int(time_s / slot_s)
+        while bits > 0:
+            rate_bps = rates_bps[self.row][slot % self.table.slots]
+            border_s = (slot + 1) * slot_s
+            if bits <= rate_bps * (border_s - time_s):
+                return time_s + bits / rate_bps - self.offset_s
+            bits -= rate_bps * (border_s - time_s)
+            time_s, slot = border_s, slot + 1
+        return time_s - self.offset_s
+
+    def delay_s(self, start_s):
+        slot = int((start_s + self.offset_s) / self.table.slot_s) % self.table.slots
+        return self.table.rtt_s[self.row][slot] / 2
+
+    def begin_request(self, image_bytes):
+        profile, start_s = self.scenario.profile, self.now_s
+        arrived_s = self.sent_at(self.table.up_bps, start_s, image_bytes) + self.delay_s(start_s)
+        self.edge_s = arrived_s + profile.edge_prefill_s * self.edge_factor
+        self.now_s = start_s + profile.device_prefill_s * self.device_factor
+        self.tokens = self.ready = self.unchecked = self.lag = 0
+        self.keep, self.streaming = None, False
+
+    def play(self, action, limit, margin, outcome, hit):
+        """Account one round; names and meanings as in ``RoundResult``."""
+        profile, kind = self.scenario.profile, self.scenario.protocol
+        if self.keep is None:
+            self.keep = action.keep
+        left, start_s = limit - self.tokens, self.now_s
+        length = min(action.draft_length, left)
+        alone = length == 0
+        local = not alone and margin >= action.gate_threshold
+        local = local and self.unchecked + length <= self.scenario.max_skipped
+        step_s = (profile.draft_step_s + profile.draft_keep_s * self.keep) * self.device_factor
+        sent_s, steps = start_s, 0
+        for i in range(length):
+            if i >= self.ready:
+                sent_s += step_s
+        if length > self.ready:
+            sent_s += self.lag * profile.catch_up_s * self.device_factor
+        times = [sent_s] * 5
+        up = down = charged = 0
+        radio_s = ahead_s = 0.0
+        token_s = profile.edge_step_s * self.edge_factor
+        if not local:
+            quiet = alone and self.streaming
+            if not quiet:
+                up = HEADER_BYTES + ID_BYTES * (self.unchecked + length)
+                up += (
+                    FLOAT_BYTES
+                    * length
+                    * ({"full": profile.vocab_size, "decoupled": 1, "coupled": 0}[kind.name])
+                )
+            left_s = self.sent_at(self.table.up_bps, sent_s, up)
+            arrived_s = left_s + self.delay_s(sent_s)
+            verify_s = self.edge_s if quiet else max(arrived_s, self.edge_s)
+            work_s = profile.edge_step_s * profile.verify_slope * self.unchecked
+            if alone:
+                work_s += profile.edge_step_s * outcome["emitted"]
+                waited = HEADER_BYTES + ID_BYTES
+                down, charged = waited * outcome["emitted"], outcome["emitted"]
+            else:
+                work_s += profile.edge_step_s * (1 + profile.verify_slope * length)
+                law_comes = kind.name == "decoupled" and outcome["rejected"]
+                down = HEADER_BYTES + (FLOAT_BYTES * profile.vocab_size if law_comes else ID_BYTES)
+                waited = down
+                bonus = not outcome["rejected"] and outcome["emitted"] > outcome["accepted"]
+                charged = length + bonus
+            verified_s = verify_s + work_s * self.edge_factor
+            gone_s = self.sent_at(self.table.down_bps, verified_s, waited)
+            received_s = max(gone_s + self.delay_s(verified_s), sent_s)
+            radio_s = left_s - sent_s + gone_s - verified_s
+            times = [sent_s, arrived_s, verify_s, verified_s, received_s]
+            if not alone and action.branch_width > 0:
+                ahead_step_s = step_s * (1 + profile.branch_slope * (action.branch_width - 1))
+                free_s = sent_s + step_s + ahead_step_s
+                while free_s <= received_s and steps < self.scenario.draft_lengths[-1]:
+                    steps, free_s = steps + 1, free_s + ahead_step_s
+                ahead_s = step_s + ahead_step_s * steps
+            self.edge_s = verified_s
+        names = ("sent_s", "arrived_s", "verify_s", "verified_s", "received_s")
+        row = dict(zip(names, times, strict=True)) | outcome | {
+            "started_s": start_s,
+            "first_s": times[-1] - alone * (outcome["emitted"] - 1) * token_s,
+            "drafted": length,
+            "skipped": outcome["emitted"] if local else 0,
+            "burst": outcome["emitted"] if alone else 0,
+            "hit": hit,
+            "branch_steps": steps,
+            "bytes_up": up,
+            "bytes_down": down,
+            "charged": charged,
+            "energy_j": profile.device_w * (sent_s - start_s + ahead_s) + profile.radio_w * radio_s,
+        }  # fmt: skip
+        self.now_s = times[-1]
+        self.tokens += outcome["emitted"]
+        self.ready = steps if hit else 0
+        self.unchecked = self.unchecked + outcome["emitted"] if local else 0
+        self.lag = self.lag + outcome["emitted"] if alone else 0
+        self.streaming = alone
+        return row
+
+
+def random_actions(rng, scenario, size, gated=False):
+    """Any choices, the edge alone in every third round."""
+    gates = rng.choice([0.0, 0.3, 0.7, np.inf], size) if gated else np.full(size, np.inf)
+    lengths = rng.choice(scenario.draft_lengths, size)
+    return Actions(
+        rng.choice(scenario.keep_levels, size),
+        np.where(rng.random(size) < 0.33, 0, lengths),
+        rng.choice(scenario.branch_widths, size),
+        gates,
+    )
+
+
+def seeds_of(*values):
+    return np.array(values, dtype=np.uint64)
+
+
+def open_ledgers(sessions):
+    path = sessions.path
+    columns = (path.row, path.offset_s, path.device_factor, path.edge_factor)
+    drawn = zip(*(column.tolist() for column in columns), strict=True)
+    return [Ledger(sessions.scenario, path.table, *values) for values in drawn]
+
+
+def begin_requests(ledgers, source):
+    """Tell the ledgers which images came since the last round."""
+    for rows, images in source.began:
+        for row, image_bytes in zip(rows.tolist(), images.tolist(), strict=True):
+            ledgers[row].begin_request(image_bytes)
+    source.began.clear()
+
+
+@pytest.mark.parametrize("protocol_name", sorted(PROTOCOLS))
+@pytest.mark.parametrize("seed", range(4))
+def test_rounds_cost_what_a_plain_loop_says(protocol_name, seed):
+    size, rng, seen = 6, np.random.default_rng(seed), Counter()
+    scenario = make_scenario(
+        protocol_name, link=JITTERY, requests=1000, max_skipped=6, edge_burst=2, deadline_s=1e6,
+        profile=replace(PROFILE, vocab_size=50),
+    )  # fmt: skip
+    source = ScriptedSource(seed, size)
+    sessions = Sessions(scenario, realise_links(scenario, seed), source, size)
+    sessions.begin(np.arange(size), np.arange(seed, seed + size, dtype=np.uint64))
+    ledgers = open_ledgers(sessions)
+    for _ in range(100):
+        begin_requests(ledgers, source)
+        actions = random_actions(rng, scenario, size, gated=True)
+        before = [(ledger.streaming, ledger.lag, ledger.unchecked) for ledger in ledgers]
+        result = sessions.play(actions)
+        for b, ledger in enumerate(ledgers):
+            got = result.row(b)
+            outcome = {name: getattr(source.outcome, name)[b].item() for name in OUTCOME}
+            row = ledger.play(actions[b], source.limit, source.margins[b], outcome, source.hit[b])
+            for name, value in row.items():
+                assert got[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+            assert got["request_done"] == source.outcome.done[b]
+            streaming, lag, unchecked = before[b]
+            seen += Counter(
+                committed=got["skipped"] > 0,
+                rejected=got["rejected"],
+                hit=got["hit"],
+                streamed=streaming and got["burst"] > 0,
+                already_there=streaming and got["burst"] > 0 and got["received_s"] == got["sent_s"],
+                caught_up_on_device=lag > 0 and got["drafted"] > 0,
+                caught_up_on_edge=unchecked > 0 and got["bytes_up"] > 0,
+            )
+    assert len(seen) == 7
+    assert min(seen.values()) >= 3, seen
+
+
+def replay_sessions(recording, scenario, size, links=None):
+    source = ReplaySource(recording, scenario.protocol, size, scenario.draft_lengths[-1])
+    return Sessions(scenario, links or realise_links(scenario, 5), source, size)
+
+
+def assert_same_round(one, other, row=slice(None)):
+    for field in fields(RoundResult):
+        got, expected = getattr(one, field.name)[row], getattr(other, field.name)
+        np.testing.assert_array_equal(got, expected, err_msg=field.name)
+
+
+def first_row(actions, row):
+    return Actions.of([actions[row]])
+
+
+@pytest.mark.parametrize("protocol_name", ["coupled", "decoupled"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_batch_equals_single_sessions_bit_for_bit(recording, protocol_name, gated):
+    size, rounds = 7, 40
+    scenario = make_scenario(protocol_name, link=CHANGING, requests=1000, deadline_s=1e6)
+    links = realise_links(scenario, 5)
+    batch = replay_sessions(recording, scenario, size, links)
+    singles = [replay_sessions(recording, scenario, 1, links) for _ in range(size)]
+    seeds = seeds_of(*range(100, 100 + size))
+    batch.begin(np.arange(size), seeds)
+    for b, single in enumerate(singles):
+        single.begin(np.arange(1), seeds[b : b + 1])
+    rng = np.random.default_rng(0)
+    for _ in range(rounds):
+        actions = random_actions(rng, scenario, size, gated)
+        status = batch.status().values
+        for b, single in enumerate(singles):
+            np.testing.assert_array_equal(status[b], single.status().values[0])
+        result = batch.play(actions)
+        for b, single in enumerate(singles):
+            assert_same_round(result, single.play(first_row(actions, b)), slice(b, b + 1))
+
+
+def test_a_session_begun_anew_in_a_used_batch_equals_a_first_one(recording):
+    scenario = make_scenario(link=CHANGING, requests=1000, deadline_s=1e6)
+    fresh, used = (replay_sessions(recording, scenario, 3) for _ in range(2))
+    used.begin(np.arange(3), seeds_of(7, 8, 9))
+    rng = np.random.default_rng(1)
+    for _ in range(9):
+        used.status()
+        used.play(random_actions(rng, scenario, 3, gated=True))
+    used.begin(np.array([1]), seeds_of(42))
+    fresh.begin(np.arange(3), seeds_of(1, 42, 3))
+    for _ in range(20):
+        np.testing.assert_array_equal(used.status().values[1], fresh.status().values[1])
+        actions = random_actions(rng, scenario, 3)
+        one, other = used.play(actions), fresh.play(actions)
+        for field in fields(RoundResult):
+            assert getattr(one, field.name)[1] == getattr(other, field.name)[1], field.name
+
+
+def test_equal_seeds_give_equal_sessions_and_others_differ(recording):
+    scenario = make_scenario(link=CHANGING, requests=3, deadline_s=1e6)
+
+    def times(seed):
+        sessions = replay_sessions(recording, scenario, 1)
+        sessions.begin(np.arange(1), seeds_of(seed))
+        rng, ends = np.random.default_rng(0), []
+        while sessions.request[0] < scenario.requests:
+            ends.append(sessions.play(random_actions(rng, scenario, 1)).received_s[0])
+        return ends
+
+    assert times(3) == times(3)
+    assert times(3) != times(4)
+
+
+def test_a_seed_draws_link_offset_and_factors_within_their_ranges(recording):
+    scenario = make_scenario(device_factor=(0.5, 2.0), edge_factor=(1.0, 1.0))
+    size = 2000
+    sessions = replay_sessions(recording, scenario, size)
+    sessions.begin(np.arange(size), np.arange(size, dtype=np.uint64))
+    path = sessions.path
+    assert set(path.row.tolist()) == set(range(scenario.link_rows))
+    assert 0 <= path.offset_s.min() < path.offset_s.max() < path.table.period_s
+    assert 0.5 <= path.device_factor.min() < path.device_factor.max() <= 2.0
+    assert abs(np.median(path.device_factor) - 1.0) < 0.05  # log-uniform
+    assert (path.edge_factor == 1.0).all()
+    assert abs(np.corrcoef(path.offset_s, path.device_factor)[0, 1]) < 0.08
+
+
+def play_alone(sessions, scenario):
+    """Draft length 0 throughout; end of each session."""
+    size = sessions.size
+    alone = Actions.full(size, RoundAction(scenario.keep_levels[0], 0, 0))
+    while True:
+        result = sessions.play(alone)
+        if result.session_done.all():
+            return result.received_s
+
+
+@pytest.mark.parametrize("link", [CHANGING, ConstantLink(2e4, 1e4, rtt_s=(0.02, 0.3))])
+@pytest.mark.parametrize("seed", range(6))
+def test_edge_only_seconds_equal_a_session_that_never_drafts(recording, link, seed):
+    scenario = make_scenario(link=link, edge_burst=3, deadline_s=1e6)
+    sessions = replay_sessions(recording, scenario, 1)
+    sessions.begin(np.arange(1), seeds_of(seed))
+    expected = sessions.edge_only_s(np.arange(1))
+    np.testing.assert_allclose(play_alone(sessions, scenario), expected, rtol=1e-12)
+
+
+def test_asking_the_edge_to_write_costs_one_way_of_a_message_a_request_at_most(recording):
+    # Both prefills are free, so the request to write arrives after the image.
+    profile = replace(PROFILE, edge_prefill_s=0.0, device_prefill_s=0.5)
+    link = ConstantLink(up_bps=1e5, down_bps=1e5, rtt_s=(0.4, 0.4))
+    scenario = make_scenario(
+        profile=profile, link=link, device_factor=(1, 1), edge_factor=(1, 1), requests=2
+    )
+    sessions = replay_sessions(recording, scenario, 1)
+    sessions.begin(np.arange(1), seeds_of(3))
+    image_bytes = sessions.image_bytes[0]
+    assert image_bytes < 3500  # it arrives within 0.48 s, before the device can ask
+    expected = sessions.edge_only_s(np.arange(1))[0]
+    ask_s = 0.5 + 8 * HEADER_BYTES / 1e5 + 0.2
+    images = sessions.source.peek(sessions.place.key)[0]
+    assert images[0] == image_bytes
+    played = play_alone(sessions, scenario)[0]
+    overhead_s = played - expected
+    most_s = 2 * (ask_s - 0.2 - 8 * 2000 / 1e5)  # images have at least 2000 bytes
+    assert 0 < overhead_s <= most_s + 1e-9
+
+
+def test_consecutive_bursts_cost_no_round_trip_and_no_upload(recording):
+    link = ConstantLink(up_bps=1e5, down_bps=1e5, rtt_s=(2.0, 2.0))
+    scenario = make_scenario(link=link, edge_burst=2, requests=1000)
+    sessions = replay_sessions(recording, scenario, 1)
+    sessions.begin(np.arange(1), seeds_of(0))
+    alone = Actions.of([RoundAction(0.0, 0, 0)])
+    before = sessions.play(alone)
+    pairs = 0
+    for _ in range(30):
+        after = sessions.play(alone)
+        if not before.request_done[0]:
+            pairs += 1
+            gap_s = (after.received_s - before.received_s)[0]
+            work_s = PROFILE.edge_step_s * sessions.path.edge_factor[0] * after.burst[0]
+            assert gap_s == pytest.approx(work_s, rel=1e-9)
+            assert after.bytes_up[0] == 0
+            assert after.bytes_down[0] == STREAM_BYTES * after.burst[0]
+        else:
+            assert after.bytes_up[0] == HEADER_BYTES
+        before = after
+    assert pairs > 10
+
+
+def test_keep_takes_effect_only_when_a_request_starts(recording):
+    scenario = make_scenario("decoupled", requests=1000)
+    steady, changing = (replay_sessions(recording, scenario, 1) for _ in range(2))
+    for sessions in (steady, changing):
+        sessions.begin(np.arange(1), seeds_of(6))
+    rng, chosen, ignored = np.random.default_rng(0), None, 0
+    for _ in range(60):
+        action = random_actions(rng, scenario, 1)[0]
+        if steady.fresh[0]:
+            chosen = action.keep
+        ignored += action.keep != chosen
+        kept = replace(action, keep=chosen)
+        one, other = steady.play(Actions.of([kept])), changing.play(Actions.of([action]))
+        assert_same_round(one, other)
+        np.testing.assert_array_equal(steady.status().values, changing.status().values)
+        assert changing.fresh[0] or changing.place.keep[0] == chosen
+    assert ignored > 10
+
+
+def test_a_new_keep_is_read_once_a_request():
+    scenario = make_scenario(requests=1000, deadline_s=1e6)
+    source = ScriptedSource(0, 2)
+    sessions = Sessions(scenario, realise_links(scenario, 0), source, 2)
+    sessions.begin(np.arange(2), seeds_of(1, 2))
+    begun = np.ones(2, int)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        result = sessions.play(random_actions(rng, scenario, 2))
+        np.testing.assert_array_equal(np.bincount(source.prefilled, minlength=2), begun)
+        begun += result.request_done
+
+
+def test_a_session_ends_after_its_last_request(recording):
+    scenario = make_scenario(requests=2)
+    sessions = replay_sessions(recording, scenario, 1)
+    sessions.begin(np.arange(1), seeds_of(0))
+    action, done = Actions.of([RoundAction(0.5, 2, 1)]), 0
+    while done < 2:
+        result = sessions.play(action)
+        done += int(result.request_done[0])
+        assert result.session_done[0] == (done == 2)
+    with pytest.raises(SessionOver):
+        sessions.play(action)
+
+
+def test_a_session_that_was_never_begun_is_over(recording):
+    sessions = replay_sessions(recording, make_scenario(), 1)
+    with pytest.raises(SessionOver):
+        sessions.play(Actions.of([RoundAction(0.5, 2, 1)]))
+
+
+@pytest.mark.parametrize(
+    ("keep", "length", "width", "gate", "message"),
+    [
+        (0.25, 1, 1, math.inf, "recorded level"),
+        (-0.1, 1, 1, math.inf, "keep must lie"),
+        (math.nan, 1, 1, math.inf, "keep must lie"),
+        (0.5, -1, 1, math.inf, "draft_length must be >= 0"),
+        (0.5, 11, 1, math.inf, "draft_length must be at most 10, got 11"),
+        (0.5, 1.0, 1, math.inf, "draft_length must be an integer"),
+        (0.5, 1, -1, math.inf, "branch_width must be >= 0"),
+        (0.5, 1, 5, math.inf, "branch_width must be at most 4, got 5"),
+        (0.5, 1, 1, -0.5, "gate_threshold must be >= 0"),
+        (0.5, 1, 1, math.nan, "gate_threshold must be >= 0"),
+    ],
+)
+def test_an_invalid_action_is_refused_and_changes_nothing(
+    recording, keep, length, width, gate, message
+):
+    scenario = make_scenario()
+    sessions, untouched = (replay_sessions(recording, scenario, 1) for _ in range(2))
+    for each in (sessions, untouched):
+        each.begin(np.arange(1), seeds_of(0))
+    with pytest.raises(InvalidAction, match=message):
+        sessions.play(Actions.of([RoundAction(keep, length, width, gate)]))
+    good = Actions.of([RoundAction(0.5, 3, 2)])
+    np.testing.assert_array_equal(sessions.status().values, untouched.status().values)
+    assert_same_round(sessions.play(good), untouched.play(good))
+
+
+def test_actions_for_another_number_of_sessions_are_refused(recording):
+    sessions = replay_sessions(recording, make_scenario(), 2)
+    sessions.begin(np.arange(2), seeds_of(0, 1))
+    with pytest.raises(InvalidAction, match="2 sessions, got 1"):
+        sessions.play(Actions.of([RoundAction(0.5, 3, 2)]))
+
+
+def dying_link(alive_s):
+    """Good rates at first, then none for longer than any deadline here."""
+    alive = np.arange(10_000) * 0.1 < alive_s
+    rate_bps = np.where(alive, 1e5, 0.0)[None]
+    return LinkTable(0.1, rate_bps, rate_bps, np.full_like(rate_bps, 0.02))
+
+
+def begin_at_the_start_of_the_link(sessions, monkeypatch, seed=0):
+    monkeypatch.setattr("covspec_core.sessions.uniform", lambda seeds, tag: np.zeros(len(seeds)))
+    sessions.begin(np.arange(sessions.size), np.arange(seed, seed + sessions.size, dtype=np.uint64))
+
+
+def test_a_link_that_is_dead_from_the_start_times_out(recording):
+    link = ConstantLink(up_bps=0.0, down_bps=1e5)
+    sessions = replay_sessions(recording, make_scenario(link=link), 3)
+    with pytest.raises(LinkTimeout, match=r"deadline_s=120.*session 1"):
+        sessions.begin(np.array([1, 2]), seeds_of(0, 1))
+
+
+def test_a_link_that_is_too_slow_for_a_round_times_out(recording):
+    link = ConstantLink(up_bps=1e6, down_bps=1e3)  # 1 s for a 125-byte message down
+    profile = replace(PROFILE, vocab_size=50_000)
+    scenario = make_scenario("decoupled", link=link, profile=profile, deadline_s=60.0)
+    sessions = replay_sessions(recording, scenario, 1)
+    sessions.begin(np.arange(1), seeds_of(0))
+    action = Actions.of([RoundAction(0.0, 5, 0)])
+    with pytest.raises(LinkTimeout, match=r"deadline_s=60\.0.*needs 160\d\."):
+        play_until_rejected(sessions, action)
+
+
+def play_until_rejected(sessions, action):
+    while not sessions.play(action).rejected[0]:
+        pass
+
+
+def test_a_local_commit_needs_no_link(recording, monkeypatch):
+    scenario = make_scenario(max_skipped=1000, device_factor=(1, 1), edge_factor=(1, 1))
+    sessions = replay_sessions(recording, scenario, 1, dying_link(alive_s=1.0))
+    begin_at_the_start_of_the_link(sessions, monkeypatch)
+    result = sessions.play(Actions.of([RoundAction(0.5, 3, 2, gate_threshold=0.0)]))
+    assert result.skipped[0] > 0
+    assert result.received_s[0] == result.sent_s[0]
+    assert result.bytes_up[0] == result.bytes_down[0] == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_timeout_carries_the_tokens_that_were_received(pair, requests, monkeypatch, seed):
+    scenario = make_scenario(requests=1, device_factor=(1, 1), edge_factor=(1, 1))
+    source = LiveSource(pair, scenario.protocol, 1.0, LIMIT, lambda key: requests[key % 12])
+    engine = Engine(scenario, dying_link(alive_s=3.0), source)
+    begin_at_the_start_of_the_link(engine.sessions, monkeypatch, seed)
+    received: list[int] = []
+    with pytest.raises(LinkTimeout) as caught:
+        play_and_keep(engine, received)
+    assert len(received) > 1
+    assert caught.value.tokens == tuple(received)
+
+
+def play_and_keep(engine, received):
+    """Play without end; what each round brought is kept."""
+    while True:
+        engine.round(RoundAction(LEVELS[-1], 1, 0))
+        received[:] = engine.source.text
