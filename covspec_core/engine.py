@@ -105,11 +105,11 @@ class Engine:
 
     def play(self, actions: Actions) -> RoundResult:
         """:meth:`round` for an action that is already an array of one."""
+        written = tuple(self.source.text) if isinstance(self.source, LiveSource) else ()
         try:
             return self.sessions.play(actions)
         except LinkTimeout as error:
-            tokens = self.source.text if isinstance(self.source, LiveSource) else []
-            raise LinkTimeout(str(error), tuple(tokens)) from error
+            raise LinkTimeout(str(error), written) from error
 
 
 def generate(
@@ -176,6 +176,6 @@ def _answer(
         image_bytes=request.image_bytes,
         seconds=float(results[-1].received_s[0]),
         seconds_edge_only=float(alone[0]),
-        ttft_s=float(results[0].received_s[0]),
+        ttft_s=float(results[0].first_s[0]),
         deviations=total("deviations"),
     )

@@ -38,7 +38,7 @@ class MixtureLink:
 
 def _regrid(table: LinkTable, slot_s: float, slots: int) -> list[FloatArray]:
     factor = round(table.slot_s / slot_s)
-    if abs(table.slot_s / slot_s - factor) > 1e-6 * factor:
+    if table.slots > 1 and abs(table.slot_s / slot_s - factor) > 1e-6 * factor:
         raise InvalidSetting(
             f"slots of a mixture must be multiples of the shortest, {slot_s} s, got {table.slot_s}"
         )

@@ -168,6 +168,7 @@ class RoundResult:
         verify_s: The edge begins its pass.
         verified_s: The edge has its verdict.
         received_s: The device has it; the round ends and the next one can begin.
+        first_s: The device has the round's first token; a burst streams its tokens.
         drafted: Tokens of the block, ready ones included.
         accepted: Drafted tokens that stand after a check.
         rejected: The check ended in a rejection.
@@ -191,6 +192,7 @@ class RoundResult:
     verify_s: Floats
     verified_s: Floats
     received_s: Floats
+    first_s: Floats
     drafted: Ints
     accepted: Ints
     rejected: Bools

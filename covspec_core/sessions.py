@@ -69,7 +69,7 @@ class Sessions:
             (self.path.edge_factor, scenario.edge_factor, _EDGE),
         ):
             factor[rows] = low * (high / low) ** uniform(seeds, tag)
-        self.now_s[rows] = 0.0
+        self.now_s[rows] = self.place.keep[rows] = 0.0
         self.request[rows] = 0
         self._tracker.begin(rows, self.path)
         self._begin_requests(rows)
@@ -213,6 +213,7 @@ class Sessions:
             verify_s=np.where(called, trip.verify_s, sent),
             verified_s=np.where(called, trip.verified_s, sent),
             received_s=received,
+            first_s=received - self._streamed_s(move, outcome),
             drafted=move.length,
             accepted=outcome.accepted,
             rejected=outcome.rejected,
@@ -253,6 +254,11 @@ class Sessions:
         catch_up = profile.verify_slope * profile.edge_step_s * self.unchecked
         alone = profile.edge_step_s * outcome.emitted
         return catch_up + np.where(move.alone, alone, profile.verify_s(move.length + 1))
+
+    def _streamed_s(self, move: _Move, outcome: Outcome) -> Floats:
+        """Seconds between the first and the last token of a burst."""
+        step = self.scenario.profile.edge_step_s * self.path.edge_factor
+        return np.where(move.alone, step * (outcome.emitted - 1), 0.0)
 
     def _charged(self, move: _Move, outcome: Outcome) -> Ints:
         """Verified drafts and bonus tokens; a redrawn token is free (calibration, reading C)."""

@@ -47,6 +47,8 @@ class StatusTracker:
     def update(self, result: RoundResult, facts: Facts, path: Path) -> None:
         """Take in what a round showed."""
         status = self._status
+        log_rates = np.log(_reported_bps(path, result.started_s))
+        self._mean_log_rate += NEW_SHARE * (log_rates - self._mean_log_rate)
         judged = result.accepted + result.rejected
         self._average("acceptance", result.accepted / np.maximum(judged, 1), judged > 0)
         self._average("hit_rate", result.hit * 1.0, result.branch_steps > 0)
@@ -67,7 +69,6 @@ class StatusTracker:
         rates = _reported_bps(path, now_s)
         log_rates = np.log(rates)
         trends = log_rates - self._mean_log_rate
-        self._mean_log_rate += NEW_SHARE * trends
         status = Status(self._status.values.copy())
         status["up_bps"], status["down_bps"] = rates
         status["up_trend"], status["down_trend"] = trends

@@ -142,6 +142,26 @@ class Codec:
         values[:, self._logs] = np.log(np.maximum(values[:, self._logs], 1e-12))
         return np.clip((values - self._shift) * self._scale, 0.0, 1.0).astype(np.float32)
 
+    def index(self, actions: Actions) -> NDArray[np.int64]:
+        """Indices of actions, shape ``[B, 3]``: the inverse of :meth:`decode`.
+
+        Raises:
+            InvalidAction: If a value is none of the choices.
+        """
+        parts = (
+            ("keep", actions.keep, self._keeps),
+            ("draft_length", actions.draft_length, self._lengths),
+            ("branch_width", actions.branch_width, self._widths),
+        )
+        columns = []
+        for name, values, choices in parts:
+            near = np.abs(values[:, None] - choices).argmin(1)
+            wrong = ~np.isclose(choices[near], values)
+            if wrong.any():
+                raise InvalidAction(f"{name} must be one of {choices}, got {values[wrong][0]}")
+            columns.append(near)
+        return np.stack(columns, axis=1)
+
     def decode(self, indices: NDArray[np.integer]) -> Actions:
         """Actions of every session from indices, shape ``[B, 3]``.
 

@@ -102,7 +102,7 @@ def judge(world: World, controller: Controller, sessions: int, seed: int) -> Sco
             ("charged", result.charged),
             ("energy_j", result.energy_j),
             ("rounds", np.ones(sessions)),
-            ("ttft_s", np.where(first, result.received_s - start_s, 0.0) / scenario.requests),
+            ("ttft_s", np.where(first, result.first_s - start_s, 0.0) / scenario.requests),
         ):
             sums[name] += np.where(going, amount, 0)
         over = np.flatnonzero(result.session_done)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +20,11 @@ class Fixed:
 
     Args:
         action: What it sets.
+        changes: Fields of the scenario that it needs otherwise.
     """
 
-    def __init__(self, action: RoundAction) -> None:
-        self.action = action
+    def __init__(self, action: RoundAction, changes: Mapping[str, Any] | None = None) -> None:
+        self.action, self.changes = action, dict(changes or {})
 
     def begin(self, size: int) -> None:
         """Nothing to forget."""
@@ -172,5 +175,6 @@ def edge_only(scenario: Scenario) -> Fixed:
 
 
 def device_only(scenario: Scenario, keep: float = 1.0) -> Fixed:
-    """The device commits every block unchecked; play it where nothing limits unchecked tokens."""
-    return Fixed(RoundAction(keep, scenario.draft_lengths[-1], 0, gate_threshold=0.0))
+    """The device commits every block unchecked, however many stand unchecked already."""
+    action = RoundAction(keep, scenario.draft_lengths[-1], 0, gate_threshold=0.0)
+    return Fixed(action, changes={"max_skipped": 2**31})

@@ -15,10 +15,12 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
+from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting, RunConflict
 from env.play import World
 from env.rewards import RewardWeights
 from env.vector import CoVSpecVectorEnv
+from policies.imitation import demonstrations, hold_policy, imitate
 from policies.judging import judge
 from policies.learned import LearnedController, Weights
 from policies.vec_env import SB3VecEnv
@@ -44,6 +46,9 @@ class PPOSettings:
         hidden: Units of each hidden layer, for policy and value alike.
         threads: Torch threads.
         validate_every: Rollouts between two validations.
+        imitation_rounds: Rounds per session in which a teacher is copied first; 0 for none.
+        imitation_epochs: Passes over them.
+        value_rollouts: Rollouts after that in which only the value network learns.
     """
 
     total_steps: int
@@ -59,6 +64,9 @@ class PPOSettings:
     hidden: tuple[int, ...] = (64, 64)
     threads: int = 2
     validate_every: int = 8
+    imitation_rounds: int = 96
+    imitation_epochs: int = 6
+    value_rollouts: int = 6
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "num_envs", "rollout_steps", "batch_size", "epochs"):
@@ -80,12 +88,14 @@ class Progress:
         best_layers: The network that reached it.
         history: One row of figures per rollout.
         seconds: Time spent, over all interruptions.
+        copied: Whether a teacher was copied first.
     """
 
     best: float = -np.inf
     best_layers: Weights = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    copied: bool = False
 
 
 class Trainer:
@@ -98,6 +108,7 @@ class Trainer:
         reward: Weights of the reward's terms while learning.
         seed: Of everything.
         validation_sessions: Sessions per validation.
+        teacher: Gives the controller to copy before learning.
     """
 
     def __init__(
@@ -108,6 +119,7 @@ class Trainer:
         reward: RewardWeights,
         seed: int,
         validation_sessions: int = 256,
+        teacher: Callable[[], Controller] | None = None,
     ) -> None:
         torch.set_num_threads(settings.threads)
         self.settings, self._validation = settings, validation
@@ -115,6 +127,7 @@ class Trainer:
         self.env = CoVSpecVectorEnv(settings.num_envs, world=train, reward=reward)
         self.model = _new_model(settings, SB3VecEnv(self.env), seed)
         self.progress = Progress()
+        self._world, self._teacher = train, teacher
 
     @property
     def steps(self) -> int:
@@ -131,11 +144,22 @@ class Trainer:
         Returns:
             Whether training is complete.
         """
+        if self.steps == 0 and self._teacher is not None and self.settings.imitation_rounds:
+            self._copy(self._teacher())
         while self.steps < self.settings.total_steps:
             on_rollout(self._one_rollout())
             if should_stop():
                 return self.steps >= self.settings.total_steps
         return True
+
+    def _copy(self, teacher: Controller) -> None:
+        settings, began = self.settings, time.perf_counter()
+        shown = demonstrations(
+            self._world, teacher, settings.num_envs, settings.imitation_rounds, self._seed
+        )
+        imitate(self.model, *shown, settings.imitation_epochs, settings.learning_rate, self._seed)
+        self.progress.copied = True
+        self.progress.seconds += time.perf_counter() - began
 
     def _one_rollout(self) -> dict[str, float]:
         began = time.perf_counter()
@@ -144,6 +168,8 @@ class Trainer:
         self.model.lr_schedule = _Constant(rate)
         self.model.ent_coef = self.settings.entropy * (1 - done)
         size = self.settings.num_envs * self.settings.rollout_steps
+        young = self.steps < self.settings.value_rollouts * size
+        hold_policy(self.model, held=self.progress.copied and young)
         self.model.learn(size, reset_num_timesteps=False, progress_bar=False)
         self.progress.seconds += time.perf_counter() - began
         row = self._figures(size / (time.perf_counter() - began))

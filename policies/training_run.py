@@ -23,7 +23,8 @@ from policies.console import say
 from policies.factory import TunedOnce, make_controller
 from policies.judging import judge
 from policies.learned import LearnedController, load_controller
-from policies.report import ALL, build_report, judge_all, write_report
+from policies.report import build_report, judge_all, write_report
+from policies.rules import AdaptiveRule
 from policies.runs import claimed, new_run, point_latest, provenance, write_json
 from policies.settings import RunSettings, read_run
 from policies.timeline_figure import draw_timeline
@@ -89,12 +90,13 @@ class TrainingRun:
         self._train = World.load(settings.scenario, "train", recording, settings.seed)
         self._validation = World.load(settings.scenario, "validation", recording, settings.seed)
         sessions = settings.judging.validation_sessions
+        self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)
         self._trainer = Trainer(
-            algorithm, self._train, self._validation, settings.reward, settings.seed, sessions
-        )
+            algorithm, self._train, self._validation, settings.reward, settings.seed, sessions,
+            teacher=lambda: AdaptiveRule(settings.scenario, self._tuned()),
+        )  # fmt: skip
         if resumed and (folder / CHECKPOINT).exists():
             self._trainer.resume(folder)
-        self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)
 
     def train(self, should_stop: Callable[[], bool]) -> bool:
         """Train with progress, figures and checkpoints; whether it came to its end."""

@@ -1,0 +1,46 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 2
+export TRANSFORMERS_VERBOSITY ?= error
+export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint bench nightly pair recording clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/ready ## Make .venv with everything; costs nothing the second time
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+train: setup ## Train a controller on the embedded pair, judge it, write runs/latest/report.md
+	$(BIN)/python train.py
+
+test: setup lint ## Every check: lint, types, tests
+	$(BIN)/python -m pytest -n 2 -m "not bench"
+
+lint: setup ## Ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## One JSON line per figure: name, value, unit, goal
+	@$(BIN)/python -m tests.bench
+
+nightly: setup ## The heavy checks, all of them
+	$(BIN)/python -m pytest -n 2
+
+pair: setup ## Train the embedded pair anew (hours)
+	$(BIN)/python -m covspec_core.pair.train --out assets/pair
+
+recording: setup ## Record the embedded pair anew (minutes)
+	$(BIN)/python -m covspec_core.pair.record --out assets/recording.npz
+
+clean: ## Remove the environment and caches, not the runs
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,55 @@
+"""Model card of a learned controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from policies.learned import LearnedController
+from policies.report import table
+
+
+def write_card(folder: Path, controller: LearnedController, report: Mapping[str, Any]) -> None:
+    """``README.md`` of a controller's folder, from its own facts and measured results."""
+    (folder / "README.md").write_text(card(controller, report))
+
+
+def card(controller: LearnedController, report: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    codec, meta, made = controller.codec, controller.meta, report["provenance"]
+    sizes = " x ".join(str(weight.shape[1]) for weight, _ in controller.layers)
+    units = sum(weight.size + bias.size for weight, bias in controller.layers)
+    results = report["controllers"]["learned"]
+    rows = [
+        [regime, f"{r['speedup']:.3f}", f"{r['mb_per_1024_tokens']:.3f}", f"{r['deviation_rate']:.2%}"]
+        for regime, r in results.items()
+    ]
+    lines = [
+        "# Learned controller",
+        "",
+        "Sets the share of visual tokens kept, the draft length and the branch width of every",
+        "draft-and-verify round. Runs on NumPy alone:",
+        "",
+        "```python",
+        "from policies import load_controller",
+        'actions = load_controller("PATH").decide(status)',
+        "```",
+        "",
+        f"- network: {len(codec.fields)} inputs, layers of {sizes} units, {units} parameters",
+        f"- keep levels: {', '.join(f'{k:.3g}' for k in codec.keep_levels)}",
+        f"- draft lengths: {', '.join(map(str, codec.draft_lengths))} (0: the edge alone)",
+        f"- branch widths: {', '.join(map(str, codec.branch_widths))}",
+        f"- trained on: {', '.join(meta['regimes'])}; protocol `{meta['protocol']}`;"
+        f" {meta['training_seconds']:.0f} s",
+        f"- made by `{made['command']}` at commit `{made['commit'][:12]}`, seed {made['seed']},"
+        f" {made['hardware']}",
+        "",
+        "Measured on held-out links and requests, speed over edge-only:",
+        "",
+        *table(["regime", "speed", "MiB per 1024 tokens", "deviations"], rows),
+        "",
+        "Limits: it knows the pair, the costs and the regimes above; elsewhere judge it first",
+        "(`evaluate.py`). A scenario with other choices refuses it.",
+    ]
+    return "\n".join(lines) + "\n"

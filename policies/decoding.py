@@ -1,0 +1,94 @@
+"""One request with live models under a controller, from a composed configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image
+
+from covspec_core.engine import Answer, Controller, generate
+from covspec_core.errors import InvalidSetting
+from covspec_core.images import load_image, make_request
+from covspec_core.recording import Recording, load_recording
+from covspec_core.scenario import Scenario
+from env.play import World
+from env.presets import build
+from policies.factory import TunedOnce, make_controller
+from policies.settings import (
+    ControllerSettings,
+    ModelSettings,
+    TuningSettings,
+    read_scenarios,
+)
+
+OUTPUTS = ("text", "json")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Everything that ``decode.py`` needs, checked.
+
+    Attributes:
+        scenario: What is emulated.
+        model: The pair.
+        controller: Who decides.
+        image: RGB image.
+        question: Text.
+        recording: Of the pair, for forecast and keep levels.
+        seed: Of noise, link and hardware factors.
+    """
+
+    scenario: Scenario
+    model: ModelSettings
+    controller: Controller
+    image: Image.Image
+    question: str
+    recording: Recording
+    seed: int
+
+    def run(self, say: Callable[[str], None]) -> Answer:
+        """Load the models and answer."""
+        # Imported here: transformers takes seconds that a wrong setting should not cost.
+        from covspec_core.pairs import load_pair
+
+        model = self.model
+        say(f"loading {model.draft} and {model.target}")
+        pair = load_pair(
+            model.draft, model.target, model.reduction, self.recording.keep_levels,
+            self.recording.forecast, model.device, model.dtype,
+        )  # fmt: skip
+        request = make_request(self.image, self.question, self.seed)
+        return generate(
+            self.scenario, pair, request, self.controller, model.temperature, model.limit, self.seed
+        )
+
+
+def read_decoding(config: Mapping[str, Any]) -> Decoding:
+    """Check a composed configuration; models are not loaded yet.
+
+    Raises:
+        CoVSpecError: If a setting, the image or the controller cannot be used.
+    """
+    if config["output"] not in OUTPUTS:
+        raise InvalidSetting(f"output must be one of {OUTPUTS}, got {config['output']!r}")
+    scenario, _ = read_scenarios(config)
+    model = build(ModelSettings, config["model"], "model")
+    chosen = ControllerSettings.of(config["controller"], "controller")
+    tuning, seed = build(TuningSettings, config["tuning"], "tuning"), int(config["seed"])
+    image = load_image(str(config["image"]))
+    recording = load_recording(model.recording)
+    tuned = TunedOnce(
+        lambda: World.load(scenario, "train", recording, seed), tuning, seed, lambda line: None
+    )
+    controller = make_controller(chosen, scenario, seed, tuned)
+    return Decoding(
+        scenario=replace(scenario, **getattr(controller, "changes", {})),
+        model=model,
+        controller=controller,
+        image=image,
+        question=str(config["question"]),
+        recording=recording,
+        seed=seed,
+    )
