@@ -1,4 +1,4 @@
-"""Answer a question about an image: ``python decode.py image=FILE question="..."``."""
+"""Answer a question about an image: ``python decode.py image=FILE question=TEXT``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def main(config: dict[str, Any]) -> None:
         print(answer.answer)
         say(
             f"{answer.tokens} tokens in {answer.rounds} rounds, {answer.seconds:.2f} s, "
-            f"{answer.speedup:.2f}x edge-only ({answer.seconds_edge_only:.2f} s), first token after "
-            f"{answer.ttft_s:.2f} s, {answer.bytes_up} B up, {answer.bytes_down} B down, "
+            f"{answer.speedup:.2f}x edge-only ({answer.seconds_edge_only:.2f} s), "
+            f"first token after {answer.ttft_s:.2f} s, {answer.bytes_up} B up, {answer.bytes_down} B down, "
             f"{answer.deviations} deviations"
         )
 

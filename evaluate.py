@@ -39,7 +39,9 @@ def main(config: dict[str, Any]) -> None:
     figures.speed_by_regime(judged, folder / "speed.png")
     write_report(report, folder, ["speed.png"])
     with Tracker(folder, settings.tracking, config) as tracker:
-        tracker.log(0, {f"{n}/speedup": r["all"]["speedup"] for n, r in report["controllers"].items()})
+        tracker.log(
+            0, {f"{n}/speedup": r["all"]["speedup"] for n, r in report["controllers"].items()}
+        )
     print(json.dumps(report) if config["output"] == "json" else markdown(report))
     say(f"report: {folder / 'report.md'}")
 

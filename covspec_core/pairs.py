@@ -38,4 +38,6 @@ def load_pair(
     if forecast is None:
         forecast = np.zeros((len(keep_levels), small.vocab_size + 1), np.float16)
     large = HFModel(target, device=device, dtype=dtype)
-    return Pair(small, large, lambda states: rank(states, np.random.default_rng(0)), forecast, keep_levels)
+    return Pair(
+        small, large, lambda states: rank(states, np.random.default_rng(0)), forecast, keep_levels
+    )

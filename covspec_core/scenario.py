@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from covspec_core.channels import Channel
 from covspec_core.errors import InvalidSetting
@@ -64,5 +65,5 @@ class Scenario:
 
 def _ascending(name: str, values: tuple[float, ...], low: float, high: float) -> None:
     inside = bool(values) and all(low <= v <= high for v in values)
-    if not inside or any(a > b for a, b in zip(values, values[1:], strict=False)):
+    if not inside or any(a > b for a, b in pairwise(values)):
         raise InvalidSetting(f"{name} must ascend within [{low}, {high}], got {values}")

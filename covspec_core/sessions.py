@@ -269,7 +269,9 @@ class Sessions:
         profile = self.scenario.profile
         step = profile.draft_s(self.place.keep) * self.path.device_factor
         ahead: Floats = step * (width > 0) * (1 + profile.branch_factor(width) * steps)
-        return profile.device_w * (sent - self.now_s + ahead) + profile.radio_w * radio_s
+        busy_s: Floats = sent - self.now_s + ahead
+        energy: Floats = profile.device_w * busy_s + profile.radio_w * radio_s
+        return energy
 
     def _advance(self, move: _Move, result: RoundResult, edge_s: Floats) -> None:
         self.now_s = result.received_s.copy()

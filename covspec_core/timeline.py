@@ -38,9 +38,7 @@ class Path:
         """When a message has left the edge, and when it is at the device."""
         return self._transfer(Direction.DOWN, start_s, payload_bytes)
 
-    def _transfer(
-        self, way: Direction, start_s: Floats, payload: Ints
-    ) -> tuple[Floats, Floats]:
+    def _transfer(self, way: Direction, start_s: Floats, payload: Ints) -> tuple[Floats, Floats]:
         start = start_s + self.offset_s
         left = self.table.transfer_end_s(way, self.row, start, payload)
         delay = 0.5 * self.table.rtt_s_at(self.row, start)
@@ -64,9 +62,7 @@ class Start(NamedTuple):
     edge_s: Floats
 
 
-def request_start(
-    profile: HardwareProfile, path: Path, now_s: Floats, image_bytes: Ints
-) -> Start:
+def request_start(profile: HardwareProfile, path: Path, now_s: Floats, image_bytes: Ints) -> Start:
     """Image upload and both prefills, which overlap."""
     _, arrived = path.upload_end_s(now_s, image_bytes)
     return Start(

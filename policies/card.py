@@ -21,9 +21,9 @@ def card(controller: LearnedController, report: Mapping[str, Any]) -> str:
     sizes = " x ".join(str(weight.shape[1]) for weight, _ in controller.layers)
     units = sum(weight.size + bias.size for weight, bias in controller.layers)
     results = report["controllers"]["learned"]
+    columns = (("speedup", ".3f"), ("mb_per_1024_tokens", ".3f"), ("deviation_rate", ".2%"))
     rows = [
-        [regime, f"{r['speedup']:.3f}", f"{r['mb_per_1024_tokens']:.3f}", f"{r['deviation_rate']:.2%}"]
-        for regime, r in results.items()
+        [regime, *(format(r[key], form) for key, form in columns)] for regime, r in results.items()
     ]
     lines = [
         "# Learned controller",

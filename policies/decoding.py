@@ -51,8 +51,10 @@ class Decoding:
     def run(self, say: Callable[[str], None]) -> Answer:
         """Load the models and answer."""
         # Imported here: transformers takes seconds that a wrong setting should not cost.
+        from covspec_core.models.hf import hide_progress
         from covspec_core.pairs import load_pair
 
+        hide_progress()
         model = self.model
         say(f"loading {model.draft} and {model.target}")
         pair = load_pair(

@@ -1,4 +1,4 @@
-"""Paired judging: every controller plays the same requests on the same links with the same noise."""
+"""Paired judging: every controller plays the same requests, links and noise."""
 
 from __future__ import annotations
 

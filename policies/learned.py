@@ -37,8 +37,9 @@ class LearnedController:
         ins = [len(codec.fields), *(bias.size for _, bias in layers[:-1])]
         outs = [*(bias.size for _, bias in layers[:-1]), sum(codec.sizes)]
         shapes = [weight.shape for weight, _ in layers]
-        if shapes != list(zip(ins, outs, strict=True)):
-            raise PolicyMismatch(f"layers must have shapes {list(zip(ins, outs))}, got {shapes}")
+        wanted = list(zip(ins, outs, strict=True))
+        if shapes != wanted:
+            raise PolicyMismatch(f"layers must have shapes {wanted}, got {shapes}")
         if not all(np.isfinite(part).all() for layer in layers for part in layer):
             raise PolicyMismatch("weights must be finite, got NaN or infinity")
         self.codec, self.layers, self.meta = codec, layers, meta or {}
@@ -99,7 +100,8 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
             raise PolicyMismatch(f"{folder}: format must be {FORMAT}, got {head['format']}")
         controller = LearnedController(Codec.from_dict(head["codec"]), layers, head["meta"])
     except FileNotFoundError as error:
-        raise PolicyMismatch(f"{folder} holds no controller: {error.filename} is missing") from error
+        missing = error.filename
+        raise PolicyMismatch(f"{folder} holds no controller: {missing} is missing") from error
     except (OSError, KeyError, ValueError, EOFError) as error:
         if isinstance(error, PolicyMismatch):
             raise

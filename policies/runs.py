@@ -1,4 +1,4 @@
-"""Folders of runs: never overwritten, never used twice at once, and always with their provenance."""
+"""Folders of runs: never overwritten, never used twice at once, always with provenance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def new_run(runs_dir: Path, name: str | None, label: str) -> Path:
     if name is not None:
         folder = runs_dir / name
         if folder.exists():
-            raise RunConflict(f"run folder {folder} is there already; resume={folder} goes on with it")
+            raise RunConflict(f"run folder {folder} is there already; resume={folder} goes on")
         folder.mkdir(parents=True)
         return folder
     stem, tries = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{label}", 1
@@ -92,12 +92,12 @@ def point_latest(folder: Path) -> None:
     fresh.replace(link)
 
 
-def provenance(seed: int, command: list[str] | None = None) -> dict[str, Any]:
+def provenance(seed: int) -> dict[str, Any]:
     """Commit, command, seed, versions and hardware: what every figure carries."""
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "changed_files": len((_git("status", "--porcelain") or "").splitlines()),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]] if command is None else command),
+        "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": seed,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "hardware": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",

@@ -1,4 +1,4 @@
-"""Trains a controller with Stable-Baselines3: rollout by rollout, resumable, judged as it learns."""
+"""Trains a controller with Stable-Baselines3: rollout by rollout, resumable, validated."""
 
 from __future__ import annotations
 
@@ -230,7 +230,8 @@ class Trainer:
             with (folder / CHECKPOINT).open("rb") as file:
                 state = pickle.load(file)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
-            raise RunConflict(f"{folder / CHECKPOINT} is no readable checkpoint: {error}") from error
+            path = folder / CHECKPOINT
+            raise RunConflict(f"{path} is no readable checkpoint: {error}") from error
         if state["settings"] != self.settings:
             raise RunConflict(
                 f"{folder} was trained with {state['settings']}, now asked for {self.settings}"

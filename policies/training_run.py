@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,10 +120,11 @@ class TrainingRun:
     def _line(self, row: dict[str, float]) -> str:
         total = self._trainer.settings.total_steps
         left = (total - row["steps"]) / max(row["steps"] / row["seconds"], 1e-9)
+        best = self._trainer.progress.best
         return (
             f"{row['steps'] / 1e6:6.2f}M of {total / 1e6:.2f}M rounds"
             f"  {row['steps_per_s'] / 1e3:5.1f}k/s  {max(left, 0):4.0f} s left"
-            f"  validation {row['validation_speedup']:.3f}x (best {self._trainer.progress.best:.3f}x)"
+            f"  validation {row['validation_speedup']:.3f}x (best {best:.3f}x)"
         )
 
     def _controller(self) -> LearnedController:

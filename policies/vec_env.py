@@ -78,8 +78,6 @@ class SB3VecEnv(VecEnv):
         """Not possible: sessions have no methods of their own."""
         raise NotImplementedError("sessions of a batched environment share their methods")
 
-    def env_is_wrapped(
-        self, wrapper_class: type, indices: VecEnvIndices = None
-    ) -> Sequence[bool]:
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> Sequence[bool]:
         """Sessions are never wrapped one by one."""
         return [False] * len(list(self._get_indices(indices)))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.cache_utils import DynamicCache
+from transformers.utils import logging
 
 from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.models.protocol import Ids, Logits, Prompt
@@ -18,11 +19,18 @@ from covspec_core.reduction import VisualStates
 IMAGE_WRAP = {"internvl": ("<img>", "</img>")}
 """Text around the visual placeholders, by ``model_type``; also the list of supported types."""
 
-STOP_WORDS = frozenset(
+_STOP = (
     "a an and any are at be by can do does for from has have how i in is it its many me near of "
     "on or please see that the them there these they this those to what where which with you "
-    "? . , ! : ;".split()
+    "? . , ! : ;"
 )
+STOP_WORDS = frozenset(_STOP.split())
+"""Words of a question that are no keywords."""
+
+
+def hide_progress() -> None:
+    """Load without the library's progress bars."""
+    logging.disable_progress_bar()
 
 
 class HFContext:
