@@ -22,8 +22,8 @@ def main(config: dict[str, Any]) -> None:
         say(
             f"{answer.tokens} tokens in {answer.rounds} rounds, {answer.seconds:.2f} s, "
             f"{answer.speedup:.2f}x edge-only ({answer.seconds_edge_only:.2f} s), "
-            f"first token after {answer.ttft_s:.2f} s, {answer.bytes_up} B up, {answer.bytes_down} B down, "
-            f"{answer.deviations} deviations"
+            f"first token after {answer.ttft_s:.2f} s, {answer.bytes_up} B up, "
+            f"{answer.bytes_down} B down, {answer.deviations} deviations"
         )
 
 

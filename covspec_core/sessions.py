@@ -251,9 +251,11 @@ class Sessions:
 
     def _edge_work_s(self, move: _Move, outcome: Outcome) -> Floats:
         profile = self.scenario.profile
-        catch_up = profile.verify_slope * profile.edge_step_s * self.unchecked
-        alone = profile.edge_step_s * outcome.emitted
-        return catch_up + np.where(move.alone, alone, profile.verify_s(move.length + 1))
+        unchecked, emitted = self.unchecked.astype(float), outcome.emitted.astype(float)
+        catch_up = profile.verify_slope * profile.edge_step_s * unchecked
+        alone = profile.edge_step_s * emitted
+        check: Floats = profile.verify_s(move.length + 1)
+        return catch_up + np.where(move.alone, alone, check)
 
     def _streamed_s(self, move: _Move, outcome: Outcome) -> Floats:
         """Seconds between the first and the last token of a burst."""

@@ -1,7 +1,7 @@
 """What an answer can claim, and the sentences that say it.
 
 An answer is a list of claims; each claim is said by one of several sentences and can be read back.
-Slots in braces are those of ``phrases.SLOTS``; ``the2`` and ``group2`` are second ones of a kind.
+Slots in braces are those of ``phrases.SLOTS``. "Yes", "more" and the like are about the question.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from covspec_core.pair.phrases import SLOTS, Slot, pick
+from covspec_core.pair.phrases import SLOTS, pick
 
 SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "located": (
@@ -30,32 +30,22 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "one can make out {items}",
         "there is {items}",
     ),
-    "total": (
-        "there are {n} {group} in the picture",
-        "that makes {n} {group}",
-        "i count {n} {group}",
-    ),
-    "total_one": (
-        "there is one {noun} in the picture",
-        "that makes one {noun}",
-        "i count one {noun}",
-    ),
+    "total": ("that makes {n} {group}", "i count {n} {group}", "there are {n} {group}"),
+    "total_one": ("that makes one {noun}", "i count one {noun}", "there is one {noun}"),
     "background": (
         "the background is {pattern} and {tone}",
         "all of it lies on a {pattern} {tone} background",
         "the {tone} background is {pattern}",
     ),
     "empty": ("there is nothing {place}", "{place} there is only the background"),
-    "missing": ("there is no {noun} in the picture", "i cannot find any {noun}"),
-    "is_beside": ("yes , {the} is {side} {the2}", "indeed {the} is {side} {the2}"),
-    "is_not_beside": ("no , {the} is not {side} {the2}",),
-    "nearest": ("{the} is the closest to {the2}", "nearest to {the2} is {the}"),
-    "more": ("so there are more {group} than {group2}",),
-    "fewer": ("so there are fewer {group} than {group2}",),
-    "equal_counts": ("so there are as many {group} as {group2}",),
-    "has_size": ("{the} is {size}",),
-    "larger": ("so {the} is larger than {the2}", "so {the} is bigger than {the2}"),
-    "equal_sizes": ("so {the} is as large as {the2}", "so {the} has the size of {the2}"),
+    "missing": ("there is no {noun}", "i cannot find any {noun}"),
+    "yes": ("so yes", "yes"),
+    "no": ("so no", "no"),
+    "nearest": ("the closest is {the} {place}", "nearest is {the} {place}"),
+    "more": ("so there are more {group}", "there are more {group}"),
+    "equally_many": ("so they are equally many",),
+    "larger": ("so {the} is larger", "{the} is larger"),
+    "equally_large": ("so they are equally large",),
     "badge": ("{the} bears {mark}", "on {the} there is {mark}"),
     "no_badge": ("there is nothing on {the}", "{the} bears no badge"),
 }
@@ -72,7 +62,7 @@ class Claim:
 def say(claim: Claim, rng: random.Random) -> str:
     """A sentence for the claim, in words and commas, without a full stop."""
     sentence = pick(SENTENCES[claim.name], rng)
-    said = {name: _slot(name).say(meaning, rng) for name, meaning in claim.slots.items()}
+    said = {name: SLOTS[name].say(meaning, rng) for name, meaning in claim.slots.items()}
     return sentence.format(**said)
 
 
@@ -98,13 +88,9 @@ def read(sentence: str) -> Claim | None:
         found = pattern.fullmatch(sentence)
         if found:
             return Claim(
-                name, {slot: _slot(slot).read(text) for slot, text in found.groupdict().items()}
+                name, {slot: SLOTS[slot].read(text) for slot, text in found.groupdict().items()}
             )
     return None
-
-
-def _slot(name: str) -> Slot:
-    return SLOTS[name.rstrip("2")]
 
 
 @cache
@@ -113,7 +99,7 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
         (
             name,
             re.compile(
-                re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{_slot(m[1]).pattern})", sentence)
+                re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{SLOTS[m[1]].pattern})", sentence)
             ),
         )
         for name, sentences in SENTENCES.items()

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from covspec_core.pair.claims import Claim, read_all
 from covspec_core.pair.phrases import Item, Phrase
-from covspec_core.pair.questions import Question, distance_px, is_beside
-from covspec_core.pair.world import SIZES, Scene, Thing
+from covspec_core.pair.questions import Question
+from covspec_core.pair.world import Scene, Thing
 
 LISTS: Final = ("listing", "located")  # claims compared by what they mention, not one by one
 EXHAUSTIVE: Final = ("describe", "count", "more")  # kinds whose answer lists all things of a group
@@ -25,7 +25,7 @@ def is_right(scene: Scene, question: Question, answer: str) -> bool:
     Descriptions must mention every thing with all its attributes; number and background are free.
     """
     claims = read_all(answer)
-    if claims is None or not all(holds(claim, scene) for claim in claims):
+    if claims is None or not all(_is_true(claim, question, scene) for claim in claims):
         return False
     if question.kind in EXHAUSTIVE and _mentioned(claims) != _mentioned(question.answer):
         return False
@@ -42,8 +42,15 @@ def _required(question: Question) -> list[Claim]:
     return [claim for claim in question.answer if claim.name not in lists]
 
 
+def _is_true(claim: Claim, question: Question, scene: Scene) -> bool:
+    """Whether a claim holds, or is the verdict of the question."""
+    if claim.name in CHECKS:
+        return holds(claim, scene)
+    return any(_same(claim, wanted, scene) for wanted in question.answer)
+
+
 def holds(claim: Claim, scene: Scene) -> bool:
-    """Whether a claim is true of a scene."""
+    """Whether a claim, one that does not depend on a question, is true of a scene."""
     return CHECKS[claim.name](scene, **claim.slots)
 
 
@@ -112,50 +119,6 @@ def _missing(scene: Scene, noun: Phrase) -> bool:
     return not _fitting(scene, noun)
 
 
-def _pairs(scene: Scene, the: Phrase, the2: Phrase, check: Callable[[Thing, Thing], bool]) -> bool:
-    """Whether both phrases mean something and ``check`` holds for all they can mean."""
-    pairs = [(a, b) for a in _fitting(scene, the) for b in _fitting(scene, the2) if a is not b]
-    return bool(pairs) and all(check(a, b) for a, b in pairs)
-
-
-def _is_beside(scene: Scene, the: Phrase, side: str, the2: Phrase) -> bool:
-    return _pairs(scene, the, the2, lambda a, b: is_beside(a, side, b))
-
-
-def _is_not_beside(scene: Scene, the: Phrase, side: str, the2: Phrase) -> bool:
-    return _pairs(scene, the, the2, lambda a, b: not is_beside(a, side, b))
-
-
-def _nearest(scene: Scene, the: Phrase, the2: Phrase) -> bool:
-    def is_nearest(a: Thing, b: Thing) -> bool:
-        return all(
-            distance_px(a, b) <= distance_px(other, b) for other in scene.things if other is not b
-        )
-
-    return _pairs(scene, the, the2, is_nearest)
-
-
-def _counts(check: Callable[[int, int], bool]) -> Callable[..., bool]:
-    def holds_for(scene: Scene, group: Phrase, group2: Phrase) -> bool:
-        return check(len(_fitting(scene, group)), len(_fitting(scene, group2)))
-
-    return holds_for
-
-
-def _has_size(scene: Scene, the: Phrase, size: str) -> bool:
-    things = _fitting(scene, the)
-    return bool(things) and all(thing.size == size for thing in things)
-
-
-def _sizes(check: Callable[[int, int], bool]) -> Callable[..., bool]:
-    def holds_for(scene: Scene, the: Phrase, the2: Phrase) -> bool:
-        return _pairs(
-            scene, the, the2, lambda a, b: check(SIZES.index(a.size), SIZES.index(b.size))
-        )
-
-    return holds_for
-
-
 def _badge(scene: Scene, the: Phrase, mark: Any) -> bool:
     things = _fitting(scene, the)
     return bool(things) and all(thing.badge == mark for thing in things)
@@ -174,15 +137,6 @@ CHECKS: Final[dict[str, Callable[..., bool]]] = {
     "background": _background,
     "empty": _empty,
     "missing": _missing,
-    "is_beside": _is_beside,
-    "is_not_beside": _is_not_beside,
-    "nearest": _nearest,
-    "more": _counts(lambda a, b: a > b),
-    "fewer": _counts(lambda a, b: a < b),
-    "equal_counts": _counts(lambda a, b: a == b),
-    "has_size": _has_size,
-    "larger": _sizes(lambda a, b: a > b),
-    "equal_sizes": _sizes(lambda a, b: a == b),
     "badge": _badge,
     "no_badge": _no_badge,
 }

@@ -51,6 +51,11 @@ def describe(thing: Thing) -> Phrase:
     return Phrase(thing.size, thing.colour, thing.shape, thing.badge)
 
 
+def plainly(thing: Thing) -> Phrase:
+    """Size, colour and shape of a thing."""
+    return Phrase(thing.size, thing.colour, thing.shape)
+
+
 def pick(phrases: tuple[str, ...], rng: random.Random) -> str:
     """The usual (first) phrase mostly, else one of the others."""
     return (

@@ -14,7 +14,7 @@ from typing import Final
 
 from covspec_core.pair import words
 from covspec_core.pair.claims import Claim, say_all
-from covspec_core.pair.phrases import Phrase, describe, pick, say_noun
+from covspec_core.pair.phrases import Phrase, describe, pick, plainly, say_noun
 from covspec_core.pair.wordings import ASKED
 from covspec_core.pair.world import COLOURS, GRID_SIDE, SHAPES, SIZES, Scene, Thing
 
@@ -88,8 +88,9 @@ def _the(phrase: Phrase, rng: random.Random) -> str:
     return "the " + say_noun(phrase, rng)
 
 
-def _found(phrase: Phrase, thing: Thing) -> Claim:
-    return Claim("found", {"the": phrase, "place": thing.cell})
+def _found(thing: Thing) -> Claim:
+    """Where a thing is, as evidence."""
+    return Claim("found", {"the": plainly(thing), "place": thing.cell})
 
 
 def _count(scene: Scene, group: Phrase) -> list[Claim]:
@@ -134,7 +135,7 @@ def _ask_where(scene: Scene, rng: random.Random) -> Question | None:
     if phrase is None:
         return None
     text = rng.choice(ASKED["where"]).format(_the(phrase, rng))
-    return Question("where", text, (_found(describe(thing), thing),))
+    return Question("where", text, (Claim("found", {"the": describe(thing), "place": thing.cell}),))
 
 
 def _ask_missing(scene: Scene, rng: random.Random) -> Question | None:
@@ -176,12 +177,11 @@ def _ask_more(scene: Scene, rng: random.Random) -> Question | None:
     if groups[0] == groups[1]:
         return None
     n = [sum(map(group.fits, scene.things)) for group in groups]
-    verdict = "equal_counts" if n[0] == n[1] else "more" if n[0] > n[1] else "fewer"
+    most = Claim("more", {"group": groups[n[1] > n[0]]})
+    verdict = Claim("equally_many") if n[0] == n[1] else most
     text = rng.choice(ASKED["more"]).format(*(_plural(group, rng) for group in groups))
     claims = [*_count(scene, groups[0]), *_count(scene, groups[1])]
-    return Question(
-        "more", text, (*claims, Claim(verdict, {"group": groups[0], "group2": groups[1]}))
-    )
+    return Question("more", text, (*claims, verdict))
 
 
 def _two(
@@ -200,11 +200,10 @@ def _ask_larger(scene: Scene, rng: random.Random) -> Question | None:
         return None
     (a, a_said), (b, b_said) = pair
     text = rng.choice(ASKED["larger"]).format(_the(a_said, rng), _the(b_said, rng))
-    sizes = [Claim("has_size", {"the": said, "size": thing.size}) for thing, said in pair]
     order = SIZES.index(a.size) - SIZES.index(b.size)
-    winner, loser = (a_said, b_said) if order >= 0 else (b_said, a_said)
-    verdict = Claim("larger" if order else "equal_sizes", {"the": winner, "the2": loser})
-    return Question("larger", text, (*sizes, verdict))
+    winner = Claim("larger", {"the": a_said if order > 0 else b_said})
+    verdict = winner if order else Claim("equally_large")
+    return Question("larger", text, (_found(a), _found(b), verdict))
 
 
 def _ask_beside(scene: Scene, rng: random.Random) -> Question | None:
@@ -234,13 +233,8 @@ def ask_beside(
     text = rng.choice(ASKED["beside"]).format(
         _the(a_said, rng), pick(words.SIDE_WORDS[side], rng), _the(b_said, rng)
     )
-    verdict = "is_beside" if is_beside(a, side, b) else "is_not_beside"
-    claims = [
-        _found(a_said, a),
-        _found(b_said, b),
-        Claim(verdict, {"the": a_said, "side": side, "the2": b_said}),
-    ]
-    return Question("beside", text, tuple(claims))
+    verdict = Claim("yes" if is_beside(a, side, b) else "no")
+    return Question("beside", text, (_found(a), _found(b), verdict))
 
 
 def _ask_nearest(scene: Scene, rng: random.Random) -> Question | None:
@@ -256,15 +250,11 @@ def _ask_nearest(scene: Scene, rng: random.Random) -> Question | None:
     ):
         return None
     text = rng.choice(ASKED["nearest"]).format(_the(said, rng))
-    nearest = Phrase(others[0].size, others[0].colour, others[0].shape)
+    nearest = plainly(others[0])
     if sum(map(nearest.fits, scene.things)) > 1:
         return None
-    claims = [
-        _found(said, thing),
-        Claim("nearest", {"the": nearest, "the2": said}),
-        _found(nearest, others[0]),
-    ]
-    return Question("nearest", text, tuple(claims))
+    verdict = Claim("nearest", {"the": nearest, "place": others[0].cell})
+    return Question("nearest", text, (_found(thing), verdict))
 
 
 def _ask_badge(scene: Scene, rng: random.Random) -> Question | None:

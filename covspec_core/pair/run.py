@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import cross_entropy, kl_div
 
 from covspec_core.models.small import N_VISUAL, WIDTHS, build_model
 from covspec_core.pair import packing
@@ -21,6 +21,7 @@ from covspec_core.pair.tokenizer import vocabulary
 FULL_SHARE: Final = 0.5  # of the batches that keep all visual tokens
 FEWEST_KEPT: Final = 6
 BLIND_SHARE: Final = 0.12  # of the draft's batches without any visual token
+THING_WEIGHT: Final = 4.0  # of a patch that shows a thing; the background's is 1
 KEEP_BIASES: Final = (0.0, 2.5)  # how strongly kept tokens lie on things, in log-odds
 
 
@@ -113,11 +114,7 @@ class Run:
 
     def _answer_losses(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         if self.teacher is None:
-            return {
-                "answers": functional.cross_entropy(
-                    logits, batch.tokens.roll(-1, dims=1)[batch.judged]
-                )
-            }
+            return {"answers": cross_entropy(logits, batch.tokens.roll(-1, dims=1)[batch.judged])}
         with torch.no_grad():
             law = packing.forward(self.teacher, batch, None).logits.float().softmax(-1)
         return distances(law, logits)
@@ -139,12 +136,14 @@ class Run:
     def _patch_loss(self, features: Tensor, patches: Tensor) -> Tensor:
         """Mean cross-entropy of what every visual token should know about its patch."""
         sizes = [len(classes) for classes in PATCH_CLASSES.values()]
-        parts = self.heads(features).float().split(sizes, dim=-1)
+        parts = self.heads(features).float().flatten(0, 1).split(sizes, dim=-1)
+        labels = patches.flatten(0, 1).unbind(-1)
         each = [
-            functional.cross_entropy(part.flatten(0, 1), patches[..., k].flatten())
-            for k, part in enumerate(parts)
+            cross_entropy(part, label, reduction="none")
+            for part, label in zip(parts, labels, strict=True)
         ]
-        return torch.stack(each).mean()
+        weights = torch.where(labels[0] > 0, THING_WEIGHT, 1.0)
+        return (torch.stack(each).mean(0) * weights).sum() / weights.sum()
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; a crash leaves the old one whole."""
@@ -178,7 +177,7 @@ def distances(law: Tensor, logits: Tensor) -> dict[str, Tensor]:
         logits: Of the draft, same shape.
     """
     log_draft = logits.log_softmax(-1)
-    divergence = functional.kl_div(log_draft, law, reduction="batchmean")
+    divergence = kl_div(log_draft, law, reduction="batchmean")
     return {
         "divergence": divergence,
         "rejection": 1 - torch.minimum(law, log_draft.exp()).sum(-1).mean(),

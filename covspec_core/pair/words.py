@@ -33,15 +33,15 @@ NUMBER_WORDS: Final = {number: (word,) for number, word in enumerate(_NUMBERS)}
 ANY_SHAPE: Final = ("thing", "object", "shape")
 
 PLACE_WORDS: Final = {
-    0: ("in the top left corner", "at the upper left"),
-    1: ("at the top", "on the upper edge"),
-    2: ("in the top right corner", "at the upper right"),
+    0: ("at the top left", "in the upper left corner"),
+    1: ("at the top", "at the upper edge"),
+    2: ("at the top right", "in the upper right corner"),
     3: ("on the left", "at the left edge"),
     4: ("in the centre", "in the middle"),
     5: ("on the right", "at the right edge"),
-    6: ("in the bottom left corner", "at the lower left"),
-    7: ("at the bottom", "on the lower edge"),
-    8: ("in the bottom right corner", "at the lower right"),
+    6: ("at the bottom left", "in the lower left corner"),
+    7: ("at the bottom", "at the lower edge"),
+    8: ("at the bottom right", "in the lower right corner"),
 }
 SIDE_WORDS: Final = {
     "left": ("to the left of", "left of"),
