@@ -164,7 +164,7 @@ class Device:
         candidates = np.argsort(-scores, kind="stable")[:width]
         if bonus not in candidates:
             return False
-        branches = self._context.fork(width)
+        branches = self._context.fork(len(candidates))
         blocks = [Block() for _ in candidates]
         tokens = candidates
         for step in range(1, steps + 1):

@@ -153,7 +153,8 @@ class LiveSource:
     def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
         """Draft a block."""
         self._block = self.device.draft(self.text, int(length[0]))
-        margins = as_float16(np.array(self._block.margins))
+        written = len(self._until_end(self._block.tokens))
+        margins = as_float16(np.array(self._block.margins[:written]))
         return np.array([margins.min() if margins.size else np.inf])
 
     def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:

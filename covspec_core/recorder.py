@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core.device import Sampler
 from covspec_core.edge import Edge
+from covspec_core.errors import InvalidSetting
 from covspec_core.forecast import fit_forecast
 from covspec_core.live import Pair, Request, kept_tokens, statistics
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
@@ -62,6 +63,8 @@ def record(
         meta: Provenance to store along.
         progress: Called with the number of finished requests.
     """
+    if not any(job.split == "train" for job in jobs):
+        raise InvalidSetting("a recording needs at least one training request, got none")
     rows: list[dict[str, NDArray[Any]]] = []
     for done, job in enumerate(jobs, start=1):
         rows.append(_record_one(pair, job, temperature, limit))

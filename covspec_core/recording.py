@@ -9,26 +9,31 @@ prefix. Given that the emitted token is ``y``, it came from an accepted draft wi
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.errors import BrokenRecording
+from covspec_core.source import STATISTICS
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
 Column = NDArray[Any]
+_DAMAGE = (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile, zlib.error)
+"""What numpy, zipfile and json raise on files that are no recordings; ours is a ValueError."""
 
-TOKEN_COLUMNS = {"tokens": np.uint16, "p": np.float32}
+TOKEN_COLUMNS = {"tokens": np.uint32, "p": np.float32}
 LEVEL_COLUMNS = {
     "q": np.float32,
     "margin": np.float16,
     "entropy": np.float16,
     "overlap": np.float16,
-    "draw": np.uint16,
+    "draw": np.uint32,
     "rank": np.uint8,
     "rank_shared": np.uint8,
 }
@@ -90,10 +95,16 @@ class Recording:
         n, levels = len(self.tokens), len(self.meta["keep_levels"])
         if int(self.length.sum()) != n:
             raise BrokenRecording(f"lengths must add up to {n} tokens, got {self.length.sum()}")
-        for name in LEVEL_COLUMNS:
-            if getattr(self, name).shape != (levels, n):
-                shape = getattr(self, name).shape
-                raise BrokenRecording(f"column {name} must have shape {(levels, n)}, got {shape}")
+        requests = len(self.length)
+        shapes: dict[str, tuple[int, ...]] = {"questions": (requests,)}
+        shapes |= dict.fromkeys(REQUEST_COLUMNS, (requests,))
+        shapes |= dict.fromkeys(TOKEN_COLUMNS, (n,)) | dict.fromkeys(LEVEL_COLUMNS, (levels, n))
+        shapes["statistics"] = (requests, len(STATISTICS))
+        shapes["forecast"] = (levels, *self.forecast.shape[1:2])
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                got = getattr(self, name).shape
+                raise BrokenRecording(f"column {name} must have shape {shape}, got {got}")
 
     @property
     def keep_levels(self) -> tuple[float, ...]:
@@ -143,12 +154,10 @@ def load_recording(path: Path | str) -> Recording:
         with np.load(path, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
             if meta["format"] != FORMAT:
-                raise BrokenRecording(f"{path}: format must be {FORMAT}, got {meta['format']}")
+                raise BrokenRecording(f"format must be {FORMAT}, got {meta['format']}")
             names = [f.name for f in fields(Recording) if f.name != "meta"]
             return Recording(meta=meta, **{name: file[name] for name in names})
     except FileNotFoundError as error:
         raise BrokenRecording(f"no recording at {path}") from error
-    except (OSError, KeyError, ValueError, EOFError) as error:
-        if isinstance(error, BrokenRecording):
-            raise
+    except _DAMAGE as error:
         raise BrokenRecording(f"{path} is no readable recording: {error}") from error

@@ -10,6 +10,9 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.profile import HardwareProfile
 from covspec_core.wire import WireProtocol
 
+MOST_TOKENS = 65535
+"""Tokens of one kind that a message's header can count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -49,7 +52,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         _ascending("keep_levels", self.keep_levels, 0.0, 1.0)
-        _ascending("draft_lengths", self.draft_lengths, 0, 65535)
+        _ascending("draft_lengths", self.draft_lengths, 0, MOST_TOKENS)
         _ascending("branch_widths", self.branch_widths, 0, 64)
         _ascending("device_factor", self.device_factor, 1e-3, 1e3)
         _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
@@ -59,6 +62,8 @@ class Scenario:
         for name in ("link_rows", "link_s", "deadline_s"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.max_skipped > MOST_TOKENS:
+            raise InvalidSetting(f"max_skipped must be <= {MOST_TOKENS}, got {self.max_skipped}")
         if self.draft_lengths[-1] == 0:
             raise InvalidSetting("draft_lengths must hold a length above 0, got only 0")
 

@@ -22,12 +22,14 @@ def law(logits: NDArray[np.floating], temperature: float) -> Law:
     """
     if not np.isfinite(logits).all():
         raise InvalidRequest("logits must be finite, got NaN or infinity from the model")
-    if temperature < 0:
+    if not temperature >= 0:
         raise InvalidRequest(f"temperature must be >= 0, got {temperature}")
     if temperature == 0:
-        return np.eye(logits.shape[-1])[logits.argmax(-1)]
-    scaled = logits.astype(np.float64) / temperature
-    weights = np.exp(scaled - scaled.max(-1, keepdims=True))
+        greedy = np.zeros(logits.shape)
+        np.put_along_axis(greedy, logits.argmax(-1, keepdims=True), 1.0, -1)
+        return greedy
+    below = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    weights = np.exp(below / temperature)
     return weights / weights.sum(-1, keepdims=True)
 
 

@@ -1,6 +1,6 @@
 """Messages between device and edge, and what each protocol puts into them.
 
-Layout, little endian: a 12-byte header (version, kind, round, two counts, CRC-32 of the body),
+Layout, little endian: a 12-byte header (version, kind, round, two counts, CRC-32 of all the rest),
 then token ids as uint32, then float32 scalars, then laws. :func:`upload_bytes` and
 :func:`download_bytes` give the length of the encoded message for whole arrays of rounds, and for
 a vocabulary other than the models' own, so that a small pair can be charged a large one's bytes.
@@ -163,7 +163,8 @@ def _floats(values: NDArray[np.float32] | None) -> bytes:
 
 
 def _frame(kind: int, number: int, first: int, second: int, body: bytes) -> bytes:
-    return HEADER.pack(VERSION, kind, number % 65536, first, second, zlib.crc32(body)) + body
+    head = (VERSION, kind, number % 65536, first, second)
+    return HEADER.pack(*head, zlib.crc32(HEADER.pack(*head, 0) + body)) + body
 
 
 def _unframe(kind: int, data: bytes) -> tuple[int, int, int, bytes]:
@@ -173,8 +174,8 @@ def _unframe(kind: int, data: bytes) -> tuple[int, int, int, bytes]:
     body = data[HEADER.size :]
     if (version, got) != (VERSION, kind):
         raise BrokenMessage(f"expected version {VERSION} kind {kind}, got {version} and {got}")
-    if zlib.crc32(body) != checksum:
-        raise BrokenMessage("the body does not match its checksum")
+    if zlib.crc32(HEADER.pack(version, got, number, first, second, 0) + body) != checksum:
+        raise BrokenMessage("the message does not match its checksum")
     return number, first, second, body
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from covspec_core.errors import InvalidSetting
 from covspec_core.profile import HardwareProfile
 from covspec_core.rounds import GATE_OFF, Actions, Floats, Ints, RoundAction, Status
-from covspec_core.scenario import Scenario
+from covspec_core.scenario import MOST_TOKENS, Scenario
 from covspec_core.wire import download_bytes
 
 
@@ -177,4 +177,4 @@ def edge_only(scenario: Scenario) -> Fixed:
 def device_only(scenario: Scenario, keep: float = 1.0) -> Fixed:
     """The device commits every block unchecked, however many stand unchecked already."""
     action = RoundAction(keep, scenario.draft_lengths[-1], 0, gate_threshold=0.0)
-    return Fixed(action, changes={"max_skipped": 2**31})
+    return Fixed(action, changes={"max_skipped": MOST_TOKENS})
