@@ -8,11 +8,12 @@ from typing import Any
 
 from policies.learned import LearnedController
 from policies.report import table
+from policies.runs import write_text
 
 
 def write_card(folder: Path, controller: LearnedController, report: Mapping[str, Any]) -> None:
     """``README.md`` of a controller's folder, from its own facts and measured results."""
-    (folder / "README.md").write_text(card(controller, report))
+    write_text(folder / "README.md", card(controller, report))
 
 
 def card(controller: LearnedController, report: Mapping[str, Any]) -> str:

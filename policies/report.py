@@ -9,7 +9,7 @@ from typing import Any
 from covspec_core.engine import Controller
 from env.play import World
 from policies.judging import Scores, concatenate, gain, judge
-from policies.runs import write_json
+from policies.runs import write_json, write_text
 
 ALL = "all"
 Judged = dict[str, dict[str, Scores]]
@@ -64,7 +64,7 @@ def build_report(
 def write_report(report: Mapping[str, Any], folder: Path, figures: Iterable[str] = ()) -> None:
     """``report.json`` and ``report.md``."""
     write_json(folder / "report.json", report)
-    (folder / "report.md").write_text(markdown(report, figures))
+    write_text(folder / "report.md", markdown(report, figures))
 
 
 def markdown(report: Mapping[str, Any], figures: Iterable[str] = ()) -> str:

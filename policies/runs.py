@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -32,10 +34,12 @@ def new_run(runs_dir: Path, name: str | None, label: str) -> Path:
         RunConflict: If a folder of the wanted name is there already.
     """
     if name is not None:
-        folder = runs_dir / name
-        if folder.exists():
-            raise RunConflict(f"run folder {folder} is there already; resume={folder} goes on")
-        folder.mkdir(parents=True)
+        folder = runs_dir / str(name)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            message = f"run folder {folder} is there already; resume={folder} goes on"
+            raise RunConflict(message) from None
         return folder
     stem, tries = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{label}", 1
     while True:
@@ -50,38 +54,21 @@ def new_run(runs_dir: Path, name: str | None, label: str) -> Path:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process.
+    """Hold a folder for this process; the lock ends with the process, however that ends.
 
     Raises:
         RunConflict: If another living process holds it.
     """
-    lock = folder / "run.lock"
-    try:
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        holder = int(lock.read_text() or 0)
-        if _alive(holder):
-            raise RunConflict(f"{folder} is in use by process {holder}") from None
-        lock.write_text(str(os.getpid()))
-    else:
-        os.write(handle, str(os.getpid()).encode())
-        os.close(handle)
-    try:
+    with (folder / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise RunConflict(f"{folder} is in use by process {lock.read()}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    if process <= 0:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def point_latest(folder: Path) -> None:
@@ -97,7 +84,7 @@ def provenance(seed: int) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "changed_files": len((_git("status", "--porcelain") or "").splitlines()),
-        "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": seed,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "hardware": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
@@ -106,8 +93,11 @@ def provenance(seed: int) -> dict[str, Any]:
 
 
 def _git(*words: str) -> str | None:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _processor() -> str:
@@ -120,6 +110,11 @@ def _processor() -> str:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=2))
+    write_text(path, json.dumps(values, indent=2))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write whole or not at all: on a full disk the old file stays as it is."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
     partial.replace(path)
