@@ -146,6 +146,9 @@ class AdaptiveRule:
     def _update(self, status: Status) -> None:
         judged = status["accepted"] + status["rejected"]
         called = (status["drafted"] > 0) & (status["skipped_run"] == 0) & (judged > 0)
+        if self._settings.gate_threshold < GATE_OFF:
+            # A block that ended its request may have skipped its check; the status cannot tell.
+            called &= (status["fresh"] == 0) | (status["rejected"] > 0)
         newest = status["accepted"] / np.maximum(judged, 1)
         step = self._settings.weight * (newest - self._acceptance)
         self._acceptance += np.where(called, step, 0.0)
