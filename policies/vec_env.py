@@ -45,7 +45,7 @@ class SB3VecEnv(VecEnv):
         observations, rewards, done, _, infos = self.env.step(self._actions)
         self._returns += rewards
         self._lengths += 1
-        rows: list[dict[str, Any]] = [{}] * self.num_envs
+        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for row in np.flatnonzero(done):
             rows[row] = self._final(infos, row)
         self._returns[done], self._lengths[done] = 0.0, 0
