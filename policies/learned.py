@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,8 @@ class LearnedController:
         if not all(np.isfinite(part).all() for layer in layers for part in layer):
             raise PolicyMismatch("weights must be finite, got NaN or infinity")
         self.codec, self.layers, self.meta = codec, layers, meta or {}
-        self._ends = np.cumsum(codec.sizes)
+        ends = np.cumsum(codec.sizes)
+        self._heads = [slice(end - size, end) for end, size in zip(ends, codec.sizes, strict=True)]
 
     def begin(self, size: int) -> None:
         """Nothing to forget: all memory is in the status."""
@@ -55,8 +57,7 @@ class LearnedController:
     def indices(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Most likely action indices for observations ``[B, F]``, shape ``[B, 3]``."""
         scores = self.scores(observations)
-        parts = np.split(scores, self._ends[:-1], axis=1)
-        return np.stack([part.argmax(1) for part in parts], axis=1)
+        return np.stack([scores[:, head].argmax(1) for head in self._heads], axis=1)
 
     def scores(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unnormalised log-probabilities of every choice, shape ``[B, sum of sizes]``."""
@@ -102,7 +103,7 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
     except FileNotFoundError as error:
         missing = error.filename
         raise PolicyMismatch(f"{folder} holds no controller: {missing} is missing") from error
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
         if isinstance(error, PolicyMismatch):
             raise
         raise PolicyMismatch(f"{folder} holds no readable controller: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import time
@@ -26,6 +27,26 @@ from policies.learned import LearnedController, Weights
 from policies.vec_env import SB3VecEnv
 
 CHECKPOINT = "checkpoint.pkl"
+DIGEST_BYTES = hashlib.sha256().digest_size
+MOST = 2**53
+RANGES: dict[str, tuple[float, float]] = {
+    "total_steps": (1, MOST),
+    "num_envs": (1, MOST),
+    "rollout_steps": (1, MOST),
+    "batch_size": (2, MOST),
+    "epochs": (1, MOST),
+    "learning_rate": (1e-12, 1.0),
+    "gamma": (0.0, 1.0),
+    "gae_lambda": (0.0, 1.0),
+    "clip_range": (1e-6, 1.0),
+    "entropy": (0.0, 1e3),
+    "threads": (1, 1024),
+    "validate_every": (1, MOST),
+    "imitation_rounds": (0, MOST),
+    "imitation_epochs": (0, MOST),
+    "value_rollouts": (0, MOST),
+}
+"""Least and greatest value of each number in the settings."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +90,12 @@ class PPOSettings:
     value_rollouts: int = 6
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "num_envs", "rollout_steps", "batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise InvalidSetting(f"algorithm.{name} must be >= 1, got {getattr(self, name)}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidSetting(f"algorithm.{name} must lie in [{low}, {high}], got {value}")
+        if min(self.hidden, default=1) < 1:
+            raise InvalidSetting(f"algorithm.hidden must hold units >= 1, got {self.hidden}")
         if self.num_envs * self.rollout_steps < self.batch_size:
             raise InvalidSetting(
                 "algorithm.batch_size must be at most num_envs * rollout_steps = "
@@ -123,7 +147,7 @@ class Trainer:
     ) -> None:
         torch.set_num_threads(settings.threads)
         self.settings, self._validation = settings, validation
-        self._sessions, self._seed = validation_sessions, seed
+        self._sessions, self._seed, self._reward = validation_sessions, seed, reward
         self.env = CoVSpecVectorEnv(settings.num_envs, world=train, reward=reward)
         self.model = _new_model(settings, SB3VecEnv(self.env), seed)
         self.progress = Progress()
@@ -173,7 +197,8 @@ class Trainer:
         self.model.learn(size, reset_num_timesteps=False, progress_bar=False)
         self.progress.seconds += time.perf_counter() - began
         row = self._figures(size / (time.perf_counter() - began))
-        if len(self.progress.history) % self.settings.validate_every == 0 or done + 0.02 > 1:
+        due = len(self.progress.history) % self.settings.validate_every == 0
+        if due or self.steps >= 0.98 * self.settings.total_steps:
             row["validation_speedup"] = self._validate()
         self.progress.history.append(row)
         return row
@@ -208,7 +233,7 @@ class Trainer:
         zipped = io.BytesIO()
         self.model.save(zipped)
         state = {
-            "settings": self.settings,
+            "asked": (self.settings, self._reward, self._seed),
             "model": zipped.getvalue(),
             "env": self.model.env,
             "progress": self.progress,
@@ -216,8 +241,8 @@ class Trainer:
             "numpy": np.random.get_state(),  # noqa: NPY002 (SB3 shuffles minibatches with it)
         }
         partial = folder / f"{CHECKPOINT}.partial"
-        with partial.open("wb") as file:
-            pickle.dump(state, file)
+        written = pickle.dumps(state)
+        partial.write_bytes(hashlib.sha256(written).digest() + written)
         partial.replace(folder / CHECKPOINT)
 
     def resume(self, folder: Path) -> None:
@@ -227,15 +252,16 @@ class Trainer:
             RunConflict: If it is missing, damaged, or was made under other settings.
         """
         try:
-            with (folder / CHECKPOINT).open("rb") as file:
-                state = pickle.load(file)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            written = (folder / CHECKPOINT).read_bytes()
+            if hashlib.sha256(written[DIGEST_BYTES:]).digest() != written[:DIGEST_BYTES]:
+                raise ValueError("its checksum is wrong")
+            state = pickle.loads(written[DIGEST_BYTES:])
+        except Exception as error:  # A damaged pickle raises whatever its bytes happen to mean.
             path = folder / CHECKPOINT
             raise RunConflict(f"{path} is no readable checkpoint: {error}") from error
-        if state["settings"] != self.settings:
-            raise RunConflict(
-                f"{folder} was trained with {state['settings']}, now asked for {self.settings}"
-            )
+        asked = (self.settings, self._reward, self._seed)
+        if state["asked"] != asked:
+            raise RunConflict(f"{folder} was trained with {state['asked']}, now asked for {asked}")
         self.env, self.progress = state["env"].env, state["progress"]
         self.model = PPO.load(io.BytesIO(state["model"]), env=state["env"], force_reset=False)
         self.model.set_logger(Logger(folder=None, output_formats=[]))
