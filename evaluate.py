@@ -13,13 +13,13 @@ from policies.console import run_entry, say
 from policies.factory import TunedOnce, make_controller
 from policies.report import build_report, judge_all, markdown, write_report
 from policies.runs import new_run, provenance
-from policies.settings import read_run
+from policies.settings import read_output, read_run
 from policies.tracking import Tracker
 
 
 def main(config: dict[str, Any]) -> None:
     """Judge the named controllers on one split and write a report."""
-    settings = read_run(config)
+    settings, output = read_run(config), read_output(config)
     recording = load_recording(settings.model.recording)
     train = TunedOnce(
         lambda: World.load(settings.scenario, "train", recording, settings.seed),
@@ -33,16 +33,16 @@ def main(config: dict[str, Any]) -> None:
         regime: World.load(scenario, settings.judging.split, recording, settings.seed)
         for regime, scenario in settings.regimes.items()
     }
+    folder = new_run(Path(config["runs_dir"]), config["name"], "evaluation")
     judged = judge_all(controllers, worlds, settings.judging.sessions, settings.seed, say)
     report = build_report(judged, provenance(settings.seed), config, settings.seed)
-    folder = new_run(Path(config["runs_dir"]), config["name"], "evaluation")
     figures.speed_by_regime(judged, folder / "speed.png")
     write_report(report, folder, ["speed.png"])
     with Tracker(folder, settings.tracking, config) as tracker:
         tracker.log(
             0, {f"{n}/speedup": r["all"]["speedup"] for n, r in report["controllers"].items()}
         )
-    print(json.dumps(report) if config["output"] == "json" else markdown(report))
+    print(json.dumps(report) if output == "json" else markdown(report))
     say(f"report: {folder / 'report.md'}")
 
 

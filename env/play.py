@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.engine import realise_links
+from covspec_core.errors import InvalidSetting
 from covspec_core.link import LinkTable
 from covspec_core.randomness import mix
 from covspec_core.recording import SPLITS, Recording, load_recording
@@ -66,6 +67,10 @@ class World:
         if not isinstance(recording, Recording):
             recording = load_recording(recording or RECORDING)
         own = recording.only(split)
+        known = np.array(own.keep_levels)
+        missing = [k for k in scenario.keep_levels if not np.isclose(known, k, atol=1e-6).any()]
+        if missing:
+            raise InvalidSetting(f"keep_levels must be among {own.keep_levels}, got {missing}")
         return World(scenario, realise_links(scenario, 3 * link_seed + SPLITS.index(split)), own)
 
     def replay(self, size: int) -> ReplaySource:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -66,10 +68,29 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     if missing:
         raise InvalidSetting(f"{where} needs {missing}, got only {sorted(values)}")
     lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    hints = get_type_hints(cls)
+    for name, value in lists.items():
+        if not _fits(value, hints[name]):
+            kind = known[name].type
+            raise InvalidSetting(f"{where}: {name} must be a value of type {kind}, got {value!r}")
     try:
         return cls(**lists)
     except TypeError as error:
         raise InvalidSetting(f"{where}: {error}") from error
+
+
+PLAIN: dict[Any, type] = {float: Real, int: Integral, str: str, bool: bool, NoneType: NoneType}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of a type; what is not plain is left to the class."""
+    parts = get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(part, parts[0]) for part in value)
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, part) for part in parts)
+    is_flag = isinstance(value, bool) and hint in (float, int)
+    return not is_flag and isinstance(value, PLAIN.get(hint, object))
 
 
 def build_link(values: Mapping[str, Any], where: str = "link") -> Channel:

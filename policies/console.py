@@ -37,6 +37,9 @@ def run_entry(name: str, main: Callable[[dict[str, Any]], None]) -> None:
         except OSError as error:
             say(f"{name}: {error.strerror or error}: {error.filename or ''}")
             sys.exit(1)
+        except KeyboardInterrupt:
+            say(f"{name}: stopped at once")
+            sys.exit(130)
 
     sys.argv[1:] = [spelled for word in sys.argv[1:] for spelled in spell_out(word)]
     entry()

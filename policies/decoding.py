@@ -9,7 +9,6 @@ from typing import Any
 from PIL import Image
 
 from covspec_core.engine import Answer, Controller, generate
-from covspec_core.errors import InvalidSetting
 from covspec_core.images import load_image, make_request
 from covspec_core.recording import Recording, load_recording
 from covspec_core.scenario import Scenario
@@ -20,10 +19,10 @@ from policies.settings import (
     ControllerSettings,
     ModelSettings,
     TuningSettings,
+    read_output,
     read_scenarios,
+    read_seed,
 )
-
-OUTPUTS = ("text", "json")
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,11 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
     Raises:
         CoVSpecError: If a setting, the image or the controller cannot be used.
     """
-    if config["output"] not in OUTPUTS:
-        raise InvalidSetting(f"output must be one of {OUTPUTS}, got {config['output']!r}")
+    read_output(config)
     scenario, _ = read_scenarios(config)
     model = build(ModelSettings, config["model"], "model")
     chosen = ControllerSettings.of(config["controller"], "controller")
-    tuning, seed = build(TuningSettings, config["tuning"], "tuning"), int(config["seed"])
+    tuning, seed = build(TuningSettings, config["tuning"], "tuning"), read_seed(config)
     image = load_image(str(config["image"]))
     recording = load_recording(model.recording)
     tuned = TunedOnce(

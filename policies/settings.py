@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from covspec_core.errors import InvalidSetting
+from covspec_core.recording import SPLITS
 from covspec_core.reduction import REDUCTIONS
 from covspec_core.rounds import RoundAction
 from covspec_core.scenario import Scenario
@@ -85,6 +86,8 @@ class JudgingSettings:
 
     def __post_init__(self) -> None:
         _at_least_one("judging", self)
+        if self.split not in SPLITS:
+            raise InvalidSetting(f"judging.split must be one of {SPLITS}, got {self.split!r}")
 
 
 def _at_least_one(where: str, settings: Any) -> None:
@@ -93,6 +96,7 @@ def _at_least_one(where: str, settings: Any) -> None:
             raise InvalidSetting(f"{where}.{name} must be >= 1, got {value}")
 
 
+OUTPUTS = ("text", "json")
 KINDS = ("edge_only", "device_only", "random", "fixed", "rule", "tuned", "learned")
 
 
@@ -192,6 +196,36 @@ def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scena
     return whole, alone
 
 
+def read_seed(values: Mapping[str, Any]) -> int:
+    """The seed of everything, in the range that NumPy, torch and SB3 all take."""
+    seed = values["seed"]
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InvalidSetting(f"seed must be a whole number in [0, 2**32), got {seed!r}")
+    return seed
+
+
+def read_output(values: Mapping[str, Any]) -> str:
+    """What goes to standard output."""
+    if values["output"] not in OUTPUTS:
+        raise InvalidSetting(f"output must be one of {OUTPUTS}, got {values['output']!r}")
+    return str(values["output"])
+
+
+def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
+    """Controllers by name or folder; a second folder goes by its path in reports."""
+    if not isinstance(names, list):
+        raise InvalidSetting(f"controllers must be a list of names, got {names!r}")
+    chosen: dict[str, ControllerSettings] = {}
+    for name in map(str, names):
+        settings = ControllerSettings.named(name)
+        if settings.name in chosen:
+            settings = replace(settings, name=name)
+        if settings.name in chosen:
+            raise InvalidSetting(f"controllers must be named once each, got {name!r} twice")
+        chosen[settings.name] = settings
+    return tuple(chosen.values())
+
+
 def read_run(values: Mapping[str, Any]) -> RunSettings:
     """Settings of ``train.py`` or ``evaluate.py`` from its composed configuration.
 
@@ -203,10 +237,10 @@ def read_run(values: Mapping[str, Any]) -> RunSettings:
         scenario=scenario,
         regimes=regimes,
         model=build(ModelSettings, values["model"], "model"),
-        controllers=tuple(ControllerSettings.named(name) for name in values["controllers"]),
+        controllers=read_controllers(values["controllers"]),
         tuning=build(TuningSettings, values["tuning"], "tuning"),
         judging=build(JudgingSettings, values["judging"], "judging"),
         tracking=TrackingSettings.of(values),
         reward=build(RewardWeights, values.get("reward", {}), "reward"),
-        seed=int(values["seed"]),
+        seed=read_seed(values),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from covspec_core.errors import InvalidSetting
 from env.presets import build
+from policies.runs import write_text
 
 MODES = ("disabled", "offline", "online")
 
@@ -64,7 +65,8 @@ class Tracker:
         folder: Of the run.
         settings: Sinks.
         config: Composed configuration, for W&B.
-        resumed: Whether the folder's earlier rows stay.
+        resumed_at: Step at which an interrupted run goes on: rows beyond it are forgotten, as
+            they come again. ``None`` for a new run.
     """
 
     def __init__(
@@ -72,15 +74,19 @@ class Tracker:
         folder: Path,
         settings: TrackingSettings,
         config: Mapping[str, Any],
-        resumed: bool = False,
+        resumed_at: int | None = None,
     ) -> None:
-        self._lines = (folder / "metrics.jsonl").open("a")
+        path = folder / "metrics.jsonl"
+        if resumed_at is not None and path.exists():
+            _forget_after(path, resumed_at)
+        self._lines = path.open("a")
         self._board: Any = None
         if settings.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"))
-        self._wandb = _start_wandb(folder, settings.wandb, config, resumed)
+            purge_step = None if resumed_at is None else resumed_at + 1
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
+        self._wandb = _start_wandb(folder, settings.wandb, config, resumed_at is not None)
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
         """One row of figures at a step."""
@@ -106,6 +112,19 @@ class Tracker:
             self._board.close()
         if self._wandb is not None:
             self._wandb.finish(exit_code=int(kind is not None))
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Keep whole rows up to a step; a process that was killed may have left half a row."""
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    write_text(path, "".join(kept))
 
 
 def _start_wandb(

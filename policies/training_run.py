@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from covspec_core.engine import Controller
-from covspec_core.errors import RunConflict
+from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.recording import load_recording
 from env.play import World
 from env.presets import build
@@ -24,7 +25,7 @@ from policies.judging import judge
 from policies.learned import LearnedController, load_controller
 from policies.report import build_report, judge_all, write_report
 from policies.rules import AdaptiveRule
-from policies.runs import claimed, new_run, point_latest, provenance, write_json
+from policies.runs import claimed, new_run, point_latest, provenance, write_json, write_text
 from policies.settings import RunSettings, read_run
 from policies.timeline_figure import draw_timeline
 from policies.tracking import Tracker
@@ -53,14 +54,17 @@ def open_run(config: dict[str, Any]) -> Iterator[TrainingRun]:
         label = f"{'-'.join(settings.regimes)}_seed{settings.seed}"
         label = label if len(settings.regimes) == 1 else f"all_seed{settings.seed}"
         folder = new_run(Path(config["runs_dir"]), config["name"], label)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     with claimed(folder):
         yield TrainingRun(folder, config, settings, algorithm, resumed is not None)
 
 
 def read_algorithm(values: dict[str, Any]) -> PPOSettings:
     """Settings of the group ``algorithm``."""
-    rest = {name: value for name, value in values.items() if name != "kind"}
+    rest = dict(values)
+    kind = rest.pop("kind", None)
+    if kind != "ppo":
+        raise InvalidSetting(f"algorithm.kind must be one of ['ppo'], got {kind!r}")
     return build(PPOSettings, rest, "algorithm")
 
 
@@ -94,15 +98,28 @@ class TrainingRun:
             algorithm, self._train, self._validation, settings.reward, settings.seed, sessions,
             teacher=lambda: AdaptiveRule(settings.scenario, self._tuned()),
         )  # fmt: skip
+        self._rivals = self._make_rivals()
         if resumed and (folder / CHECKPOINT).exists():
             self._trainer.resume(folder)
+
+    def _make_rivals(self) -> dict[str, Callable[[], Controller]]:
+        """Makers of the controllers to judge; a wrong one fails now, not after the training."""
+        scenario, seed = self._settings.scenario, self._settings.seed
+        makers: dict[str, Callable[[], Controller]] = {}
+        for chosen in self._settings.controllers:
+            name = str(chosen.values["path"]) if chosen.name == LEARNED else chosen.name
+            makers[name] = partial(make_controller, chosen, scenario, seed, self._tuned)
+            if chosen.kind != "tuned":
+                makers[name]()
+        return makers
 
     def train(self, should_stop: Callable[[], bool]) -> bool:
         """Train with progress, figures and checkpoints; whether it came to its end."""
         self._saved_at = time.monotonic()
         say(f"run folder: {self.folder}")
         tracking = self._settings.tracking
-        with Tracker(self.folder, tracking, self._config, self._resumed) as self._tracker:
+        resumed_at = self._trainer.steps if self._resumed else None
+        with Tracker(self.folder, tracking, self._config, resumed_at) as self._tracker:
             complete = self._trainer.run(self._after_rollout, should_stop)
             self._trainer.save(self.folder)
         if complete:
@@ -141,10 +158,7 @@ class TrainingRun:
     def judge(self) -> Path:
         """Judge all controllers on held-out links and requests; the path of the report."""
         settings = self._settings
-        controllers: dict[str, Controller] = {
-            c.name: make_controller(c, settings.scenario, settings.seed, self._tuned)
-            for c in settings.controllers
-        }
+        controllers = {name: make() for name, make in self._rivals.items()}
         learned = load_controller(self.folder / "policy")
         controllers[LEARNED] = learned
         split = settings.judging.split

@@ -98,7 +98,7 @@ def test_an_unknown_kind_of_link_is_refused_with_the_choices(kind):
     [
         ({"snr": 3.0}, r"link x \(awgn\) allows \[.*'snr_db'.*\], got unknown \['snr'\]"),
         ({"snr_db": "???"}, r"link x \(awgn\) needs \['snr_db'\]"),
-        ({"snr_db": "10 dB"}, "snr_db must be finite"),
+        ({"snr_db": "10 dB"}, "snr_db must be a value of type float, got '10 dB'"),
         ({"rtt_s": [0.2, 0.1]}, "rtt_s must have"),
     ],
     ids=str,
