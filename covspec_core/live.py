@@ -13,7 +13,7 @@ from covspec_core import wire
 from covspec_core.device import Block, Device, Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
-from covspec_core.forecast import Table
+from covspec_core.forecast import Forecast
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.reduction import VisualStates, activity
 from covspec_core.rounds import Bools, Floats, Ints, Keys
@@ -47,14 +47,14 @@ class Pair:
         draft: The small model on the device.
         target: The large one on the edge.
         order: Ranks visual tokens; every share kept is a prefix.
-        forecast: Table of :mod:`covspec_core.forecast`, shape ``[levels, vocab + 1]``.
+        forecast: Expected accepted runs, by keep level and last tokens.
         keep_levels: Keep level of each row of the table.
     """
 
     draft: VisionLanguageModel
     target: VisionLanguageModel
     order: Callable[[VisualStates], NDArray[np.int64]]
-    forecast: Table
+    forecast: Forecast
     keep_levels: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -250,6 +250,5 @@ class LiveSource:
         facts = [ready.margins[0], ready.entropies[0]] if len(ready) else [0.0, 0.0]
         margin, entropy = as_float16(np.array(facts))
         level = self._level if self.text else 0
-        last = self.text[-1] if self.text else self._pair.draft.vocab_size
-        forecast = float(self._pair.forecast[level, last])
+        forecast = self._pair.forecast.after(level, self.text)
         return np.array([margin]), np.array([entropy]), np.array([forecast])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from covspec_core.forecast import Table
+from covspec_core.forecast import Forecast
 from covspec_core.live import Pair
 from covspec_core.models.hf import HFModel
 from covspec_core.reduction import reduction
@@ -15,7 +15,7 @@ def load_pair(
     target: str,
     reduction_name: str,
     keep_levels: tuple[float, ...],
-    forecast: Table | None = None,
+    forecast: Forecast | None = None,
     device: str = "cpu",
     dtype: str = "float32",
 ) -> Pair:
@@ -26,7 +26,7 @@ def load_pair(
         target: Folder or hub name of the large model.
         reduction_name: How the device ranks visual tokens.
         keep_levels: Keep level of each row of the forecast.
-        forecast: Table of :mod:`covspec_core.forecast`; zeros if there is none yet.
+        forecast: Of the pair's recording; one that knows nothing if there is none yet.
         device: Torch device.
         dtype: Torch dtype of the weights.
 
@@ -35,9 +35,11 @@ def load_pair(
     """
     small = HFModel(draft, device=device, dtype=dtype)
     rank = reduction(reduction_name)
-    if forecast is None:
-        forecast = np.zeros((len(keep_levels), small.vocab_size + 1), np.float16)
     large = HFModel(target, device=device, dtype=dtype)
     return Pair(
-        small, large, lambda states: rank(states, np.random.default_rng(0)), forecast, keep_levels
+        draft=small,
+        target=large,
+        order=lambda states: rank(states, np.random.default_rng(0)),
+        forecast=forecast or Forecast.empty(len(keep_levels)),
+        keep_levels=keep_levels,
     )

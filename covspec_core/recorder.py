@@ -13,7 +13,7 @@ from covspec_core import verification as ver
 from covspec_core.device import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
-from covspec_core.forecast import fit_forecast
+from covspec_core.forecast import Forecast, fit_forecast
 from covspec_core.live import Pair, Request, kept_tokens, statistics
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.recording import (
@@ -78,22 +78,21 @@ def record(
         for name, dtype in REQUEST_COLUMNS.items()
     }
     head = {"format": FORMAT, "keep_levels": list(pair.keep_levels)}
+    forecast = _forecast(columns)
     return Recording(
         meta=head | {"temperature": temperature, "limit": limit} | meta,
         questions=np.array([job.request.question for job in jobs]),
-        forecast=_forecast(columns, pair.draft.vocab_size),
+        forecast_keys=forecast.keys,
+        forecast_values=forecast.values,
         **columns,
     )
 
 
-def _forecast(columns: dict[str, NDArray[Any]], vocab_size: int) -> NDArray[np.float16]:
+def _forecast(columns: dict[str, NDArray[Any]]) -> Forecast:
     train = columns["split"] == SPLITS.index("train")
     tokens = np.repeat(train, columns["length"])
     return fit_forecast(
-        columns["tokens"][tokens],
-        columns["overlap"][:, tokens],
-        columns["length"][train],
-        vocab_size,
+        columns["tokens"][tokens], columns["overlap"][:, tokens], columns["length"][train]
     )
 
 

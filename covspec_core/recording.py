@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.errors import BrokenRecording
+from covspec_core.forecast import Forecast
 from covspec_core.source import STATISTICS
 
 FORMAT = 1
@@ -69,7 +70,8 @@ class Recording:
         draw: Token the draft draws under the shared noise, ``[L, N]``.
         rank: Place of ``y`` in q, 255 for all beyond, ``[L, N]``.
         rank_shared: Place of ``y`` in q under the shared noise, likewise, ``[L, N]``.
-        forecast: See :mod:`covspec_core.forecast`, ``[L, vocab + 1]``.
+        forecast_keys: See :class:`~covspec_core.forecast.Forecast`, ``[M]``.
+        forecast_values: Likewise, ``[L, M]``.
     """
 
     meta: dict[str, Any]
@@ -89,7 +91,8 @@ class Recording:
     draw: Column
     rank: Column
     rank_shared: Column
-    forecast: Column
+    forecast_keys: Column
+    forecast_values: Column
 
     def __post_init__(self) -> None:
         n, levels = len(self.tokens), len(self.meta["keep_levels"])
@@ -100,7 +103,7 @@ class Recording:
         shapes |= dict.fromkeys(REQUEST_COLUMNS, (requests,))
         shapes |= dict.fromkeys(TOKEN_COLUMNS, (n,)) | dict.fromkeys(LEVEL_COLUMNS, (levels, n))
         shapes["statistics"] = (requests, len(STATISTICS))
-        shapes["forecast"] = (levels, *self.forecast.shape[1:2])
+        shapes["forecast_values"] = (levels, len(self.forecast_keys))
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 got = getattr(self, name).shape
@@ -110,6 +113,11 @@ class Recording:
     def keep_levels(self) -> tuple[float, ...]:
         """Shares of visual tokens that were recorded, ascending."""
         return tuple(self.meta["keep_levels"])
+
+    @property
+    def forecast(self) -> Forecast:
+        """Expected accepted runs, fitted on the training requests."""
+        return Forecast(self.forecast_keys, self.forecast_values)
 
     @property
     def start(self) -> Column:

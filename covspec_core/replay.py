@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from covspec_core.errors import InvalidAction
-from covspec_core.forecast import previous_tokens
 from covspec_core.randomness import uniform
 from covspec_core.recording import Recording
 from covspec_core.rounds import Bools, Floats, Ints, Keys
@@ -52,9 +51,7 @@ class ReplaySource:
         self._rank = ranks.ravel()
         self._margin = recording.margin.astype(np.float64).ravel()
         self._entropy = recording.entropy.astype(np.float64).ravel()
-        vocab_size = recording.forecast.shape[1] - 1
-        previous = previous_tokens(recording.tokens, recording.length, vocab_size)
-        self._forecast = recording.forecast[:, previous].astype(np.float64).ravel()
+        self._forecast = recording.forecast.along(recording.tokens, recording.length).ravel()
 
     def pick(self, keys: Keys) -> Ints:
         """Recorded requests that these keys stand for."""

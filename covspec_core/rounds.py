@@ -41,7 +41,7 @@ STATUS_FIELDS: dict[str, str] = {
     "ready": "tokens that a hit branch left ready",
     "next_margin": "margin at the next position; 0 unless tokens are ready",
     "next_entropy": "entropy at the next position, nats; 0 unless tokens are ready",
-    "forecast": "tokens expected to be accepted in a row after the last token, by a table",
+    "forecast": "tokens expected to be accepted in a row after the last three, by a table",
     "skipped_run": "tokens committed on the device since the last call",
     "tokens": "answer tokens so far",
     "fresh": "1 before the first round of a request, when keep can still be chosen",

@@ -29,11 +29,15 @@ def speed_by_regime(judged: Judged, path: Path) -> None:
     for i, (name, scores) in enumerate(judged.items()):
         places = np.arange(len(regimes)) + (i - (len(judged) - 1) / 2) * width
         means, errors = _means([scores[regime] for regime in regimes])
-        axes.bar(places, means, width, yerr=errors, label=name, color=COLOURS[i % 8], capsize=1.5,
-                 error_kw={"lw": 0.8})  # fmt: skip
+        lossy = any(scores[regime].deviations.any() for regime in regimes)
+        label = f"{name.replace('_', ' ')}{' (lossy)' if lossy else ''}"
+        axes.bar(places, means, width, yerr=errors, label=label, color=COLOURS[i % 8], capsize=1.5,
+                 error_kw={"lw": 0.8}, hatch="///" if lossy else None, edgecolor="white",
+                 linewidth=0)  # fmt: skip
     axes.axhline(1.0, color="0.3", lw=0.8, ls="--")
     axes.set_xticks(range(len(regimes)), [r.replace("_", " ") for r in regimes])
-    axes.set_ylabel("speed over edge-only")
+    axes.set_ylabel("speed over edge-only (virtual time)")
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, ncols=min(4, len(judged)), loc="upper center",
                 bbox_to_anchor=(0.5, -0.1), frameon=False)  # fmt: skip
     _save(figure, path)

@@ -20,22 +20,37 @@ EXPLORE = 0.25
 def demonstrations(
     world: World, teacher: Controller, sessions: int, rounds: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Observations ``[N, F]`` and what a teacher does there, as indices ``[N, 3]``."""
+    """Observations ``[N, F]`` and what a teacher does there, as indices ``[N, 3]``.
+
+    Args:
+        world: Scenario, links and requests.
+        teacher: Who is watched.
+        sessions: Sessions side by side.
+        rounds: Rounds each of them plays; those after its end go unseen until all have ended.
+        seed: Of the sessions and of the exploring rounds.
+    """
     play = Play(world, world.replay(sessions), sessions, RewardWeights())
     play.seed(seed + np.arange(sessions, dtype=np.uint64))
     play.begin(np.arange(sessions))
     teacher.begin(sessions)
     rng = np.random.default_rng(seed)
     observations, labels = [], []
+    going = np.ones(sessions, dtype=bool)
     for _ in range(rounds):
+        if not going.any():
+            # Teachers remember over rounds and forget all at once: sessions begin together.
+            play.begin(np.arange(sessions))
+            teacher.begin(sessions)
+            going[:] = True
         wanted = play.codec.index(teacher.decide(play.sessions.status()))
-        observations.append(play.observe())
-        labels.append(wanted)
+        observations.append(play.observe()[going])
+        labels.append(wanted[going])
         random = np.stack([rng.integers(size, size=sessions) for size in play.codec.sizes], 1)
         explore = rng.random(sessions) < EXPLORE
         done = play.step(np.where(explore[:, None], random, wanted)).done
         if done.any():
             play.begin(np.flatnonzero(done))
+            going &= ~done
     return np.concatenate(observations), np.concatenate(labels)
 
 

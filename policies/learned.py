@@ -19,6 +19,8 @@ from covspec_core.rounds import Actions, Status
 from env.codec import Codec
 
 FORMAT = 1
+DAMAGE = (OSError, KeyError, AttributeError, TypeError, ValueError, EOFError, BadZipFile)
+"""What NumPy, zipfile and json raise on files that are no controller; ours is a ValueError."""
 Weights = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
@@ -103,7 +105,7 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
     except FileNotFoundError as error:
         missing = error.filename
         raise PolicyMismatch(f"{folder} holds no controller: {missing} is missing") from error
-    except (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
+    except DAMAGE as error:
         if isinstance(error, PolicyMismatch):
             raise
         raise PolicyMismatch(f"{folder} holds no readable controller: {error}") from error

@@ -199,7 +199,7 @@ def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scena
 def read_seed(values: Mapping[str, Any]) -> int:
     """The seed of everything, in the range that NumPy, torch and SB3 all take."""
     seed = values["seed"]
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if type(seed) is not int or not 0 <= seed < 2**32:
         raise InvalidSetting(f"seed must be a whole number in [0, 2**32), got {seed!r}")
     return seed
 

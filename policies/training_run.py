@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting, RunConflict
+from covspec_core.images import load_image
 from covspec_core.recording import load_recording
+from covspec_core.reduction import reduction
 from env.play import World
 from env.presets import build
 from policies import figures
@@ -25,7 +28,15 @@ from policies.judging import judge
 from policies.learned import LearnedController, load_controller
 from policies.report import build_report, judge_all, write_report
 from policies.rules import AdaptiveRule
-from policies.runs import claimed, new_run, point_latest, provenance, write_json, write_text
+from policies.runs import (
+    ROOT,
+    claimed,
+    new_run,
+    point_latest,
+    provenance,
+    write_json,
+    write_text,
+)
 from policies.settings import RunSettings, read_run
 from policies.timeline_figure import draw_timeline
 from policies.tracking import Tracker
@@ -33,6 +44,8 @@ from policies.training import CHECKPOINT, PPOSettings, Trainer
 
 SAVE_EVERY_S = 20.0
 LEARNED = "learned"
+EXAMPLE = ROOT / "assets" / "examples" / "kitchen.png"
+QUESTION = "how many large circles are there?"
 
 
 @contextmanager
@@ -191,4 +204,18 @@ class TrainingRun:
         figures.learning_curve(history, rivals, self.folder / "learning.png")
         world = next(iter(worlds.values()))
         draw_timeline(world, controllers[LEARNED], seed, self.folder / "timeline.png")
-        return ["speed.png", "learning.png", "timeline.png"]
+        self._draw_kept(world.scenario.keep_levels)
+        return ["speed.png", "learning.png", "timeline.png", "kept.png"]
+
+    def _draw_kept(self, keeps: tuple[float, ...]) -> None:
+        # Imported here: transformers takes seconds, and only this figure needs a model.
+        from covspec_core.models.hf import HFModel, hide_progress
+
+        hide_progress()
+        model, image = self._settings.model, load_image(EXAMPLE)
+        draft = HFModel(model.draft, device=model.device, dtype=model.dtype)
+        states = draft.visual_states(draft.prompt(image, QUESTION))
+        order = reduction(model.reduction)(states, np.random.default_rng(0))
+        some = [keep for keep in keeps if 0 < keep < 1]
+        path = self.folder / "kept.png"
+        figures.kept_tokens_over_image(image, order, some, QUESTION, path)

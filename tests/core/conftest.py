@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from covspec_core.channels import ConstantLink
+from covspec_core.forecast import Forecast
 from covspec_core.live import Pair, Request
 from covspec_core.profile import HardwareProfile
 from covspec_core.recorder import Job, record
@@ -45,7 +46,7 @@ def make_pair(blur=0.3, vocab_size=6):
         draft=draft,
         target=target,
         order=lambda states: REDUCTIONS["covspec"](states, rng),
-        forecast=np.zeros((len(LEVELS), vocab_size + 1), np.float16),
+        forecast=Forecast.empty(len(LEVELS)),
         keep_levels=LEVELS,
     )
 

@@ -7,10 +7,11 @@ import pytest
 
 from covspec_core.forecast import (
     HORIZON,
+    ORDER,
     PRIOR_COUNT,
+    Forecast,
     expected_runs,
     fit_forecast,
-    previous_tokens,
 )
 
 
@@ -45,45 +46,69 @@ def test_runs_end_with_the_answer():
     assert runs[-1] == 1
 
 
-def test_what_comes_before_an_answer_is_a_token_of_its_own():
-    tokens, lengths = np.array([4, 1, 2, 3, 3, 0]), np.array([2, 1, 3])
-    np.testing.assert_array_equal(previous_tokens(tokens, lengths, 9), [9, 4, 9, 9, 3, 3])
+def slow_forecast(tokens, overlap, lengths):
+    """Corrections by context in plain dictionaries, and the forecast of a text."""
+    rest = expected_runs(overlap, lengths)
+    contexts = [
+        tuple(answer[:t].tolist())
+        for answer in np.split(tokens, np.cumsum(lengths)[:-1])
+        for t in range(len(answer))
+    ]
+    tables = []
+    for order in range(ORDER + 1):
+        own = [tail(context, order) for context in contexts]
+        table = {}
+        for context in set(own):
+            rows = [i for i, other in enumerate(own) if other == context]
+            table[context] = rest[:, rows].sum(1) / (len(rows) + PRIOR_COUNT)
+        rest = rest - np.stack([table[context] for context in own], axis=1)
+        tables.append(table)
+
+    def forecast(text):
+        known = (tables[k].get(tail(tuple(text), k)) for k in range(ORDER + 1))
+        return sum(correction for correction in known if correction is not None)
+
+    return forecast
+
+
+def tail(text, order):
+    return (("start",) * order + text)[len(text) :] if order else ()
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_table_is_the_mean_run_shrunk_towards_the_overall_mean(seed):
+def test_the_fit_agrees_with_plain_dictionaries(seed):
     tokens, overlap, lengths = random_answers(seed)
-    runs = expected_runs(overlap, lengths)
-    table = fit_forecast(tokens, overlap, lengths, 5)
-    assert table.shape == (2, 6)
-    before = []
-    for answer in np.split(tokens, np.cumsum(lengths)[:-1]):
-        before += [5, *answer[:-1]]
-    for level in range(2):
-        mean = float(np.mean(runs[level]))
-        for token in range(6):
-            own = [run for run, last in zip(runs[level], before, strict=True) if last == token]
-            shrunk = (sum(own) + PRIOR_COUNT * mean) / (len(own) + PRIOR_COUNT)
-            assert table[level, token] == pytest.approx(shrunk, rel=1e-3)
+    slow, fitted = slow_forecast(tokens, overlap, lengths), fit_forecast(tokens, overlap, lengths)
+    rng = np.random.default_rng(seed)
+    texts = [[], *(rng.integers(0, 7, size=rng.integers(1, 6)).tolist() for _ in range(30))]
+    for text in texts:
+        for level, expected in enumerate(slow(text)):
+            assert fitted.after(level, text) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_rare_tokens_are_shrunk_more_than_common_ones():
+@pytest.mark.parametrize("seed", range(5))
+def test_positions_of_an_answer_and_texts_give_the_same_forecast(seed):
+    tokens, overlap, lengths = random_answers(seed)
+    fitted = fit_forecast(tokens, overlap, lengths)
+    along = fitted.along(tokens, lengths)
+    starts = np.cumsum(lengths) - lengths
+    for start, length in zip(starts, lengths, strict=True):
+        for t in range(length):
+            text = tokens[start : start + t].tolist()
+            for level in range(2):
+                assert fitted.after(level, text) == along[level, start + t]
+
+
+def test_rare_contexts_are_shrunk_more_than_common_ones():
     # Answers of two tokens: after 1 and 2 the draft is always right, after 0 never.
     first = np.repeat([1, 2, 0], [100, 1, 100])
     tokens = np.stack([first, np.full(201, 3)], 1).ravel()
     overlap = np.stack([np.zeros(201), first > 0], 1).reshape(1, -1)
-    table = fit_forecast(tokens, overlap, np.full(201, 2), 5)[0].astype(float)
-    mean = 101 / 402
-    assert 0 < table[0] < mean < table[2] < table[1] < 1
-    assert abs(table[2] - mean) < 0.05
-    assert table[4] == pytest.approx(mean, rel=1e-3)  # never seen
+    after = fit_forecast(tokens, overlap, np.full(201, 2))
+    never, common, rare, unseen = (after.after(0, [token]) for token in (0, 1, 2, 4))
+    assert never < unseen < rare < common
+    assert common > 0.8
 
 
-def test_a_token_seen_as_often_as_the_prior_counts_half():
-    n = int(PRIOR_COUNT)
-    tokens = np.tile([1, 2], n)
-    overlap = np.tile([0.0, 1.0], n)[None]
-    runs = expected_runs(overlap, np.array([2 * n]))[0]
-    table = fit_forecast(tokens, overlap, np.array([2 * n]), 3)[0].astype(float)
-    own = runs[1::2].mean()  # what follows token 1
-    assert table[1] == pytest.approx((own + runs.mean()) / 2, rel=1e-3)
+def test_an_empty_forecast_knows_nothing():
+    assert Forecast.empty(2).after(1, [3, 4]) == 0

@@ -103,7 +103,7 @@ def test_only_keeps_the_requests_of_a_split_with_all_their_columns(mixed, split)
             one, other = getattr(part, name)[..., here], getattr(mixed, name)[..., there]
             np.testing.assert_array_equal(one, other)
     assert len(part.length) == len(chosen)
-    np.testing.assert_array_equal(part.forecast, mixed.forecast)
+    np.testing.assert_array_equal(part.forecast.values, mixed.forecast.values)
 
 
 def test_only_refuses_a_split_without_requests_and_one_that_does_not_exist(mixed):
@@ -176,9 +176,10 @@ def test_a_file_without_one_of_its_columns_is_broken(path, name):
 def test_a_file_with_a_column_of_the_wrong_shape_is_broken(path, name):
     with np.load(path) as file:
         column = file[name]
-    # The forecast has a row a keep level, every other column an entry a token or a request.
-    rewrite(path, **{name: column[:-1] if name == "forecast" else column[..., :-1]})
-    assert_broken(path, "tokens" if name == "length" else name)
+    rewrite(path, **{name: column[..., :-1]})
+    # Lengths give away the tokens, and contexts the corrections that belong to them.
+    told = {"length": "tokens", "forecast_keys": "forecast_values"}
+    assert_broken(path, told.get(name, name))
 
 
 def test_a_file_with_another_number_of_keep_levels_is_broken(mixed, path):

@@ -59,7 +59,7 @@ def altered(recording, seen, sighted):
     """A recording whose unseen tokens are others; of ``sighted`` ones the draft knows its law."""
     rng = np.random.default_rng(1)
     unseen, hidden = ~seen, ~(seen | sighted)
-    n, vocab = len(seen), recording.forecast.shape[1] - 1
+    n, vocab = len(seen), int(recording.tokens.max()) + 2
     changes = {
         "tokens": np.where(unseen, rng.integers(1, vocab, n), recording.tokens),
         "p": np.where(unseen, rng.random(n), recording.p),
