@@ -106,7 +106,7 @@ class Codec:
         """
         try:
             return Codec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise PolicyMismatch(f"no codec of this version: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
