@@ -61,6 +61,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise InvalidSetting(str(error).splitlines()[0]) from error
+        said = str(error).splitlines()[0]
+        raise InvalidSetting(f"{said} (set {error.full_key}=...)") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

@@ -72,7 +72,7 @@ def random_network(codec, seed=0, hidden=16):
 
 def make_trainer(scenario, recording, settings=TINY, seed=0, teacher=None, **changes):
     worlds = (World.load(scenario, split, recording) for split in ("train", "validation"))
-    reward = RewardWeights(time=20.0, progress=20.0)
+    reward = RewardWeights(time=20.0)
     return Trainer(
         replace(settings, **changes), *worlds, reward, seed, validation_sessions=8, teacher=teacher
     )
