@@ -89,6 +89,7 @@ class Codec:
             ("_keeps", np.array(self.keep_levels, dtype=float)),
             ("_lengths", np.array(self.draft_lengths, dtype=np.int64)),
             ("_widths", np.array(self.branch_widths, dtype=np.int64)),
+            ("_ends", np.array(self.sizes)),
         ):
             object.__setattr__(self, name, value)
 
@@ -169,8 +170,8 @@ class Codec:
             InvalidAction: If an index lies outside its space.
         """
         indices = np.asarray(indices)
-        inside = np.issubdtype(indices.dtype, np.integer) and indices.shape[1:] == (3,)
-        if not inside or (indices < 0).any() or (indices >= self.sizes).any():
+        fits = indices.dtype.kind in "iu" and indices.shape[1:] == (3,)
+        if not fits or ((indices < 0) | (indices >= self._ends)).any():
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
         return Actions(
             keep=self._keeps[indices[:, 0]],
