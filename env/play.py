@@ -118,7 +118,6 @@ class Play:
         result = self.sessions.play(self.codec.decode(indices))
         now_s = self.sessions.now_s
         elapsed_s, self._clock_s = now_s - self._clock_s, now_s.copy()
-        decode_s = self.sessions.scenario.profile.edge_step_s * self.sessions.path.edge_factor
-        terms = self._weights.terms(result, elapsed_s, decode_s, self.edge_only_s)
+        terms = self._weights.terms(result, elapsed_s, self.edge_only_s)
         rewards = total(terms, len(now_s))
         return Step(self.observe(), rewards, result.session_done, result, terms)

@@ -18,9 +18,6 @@ class RewardWeights:
 
     Attributes:
         time: Virtual seconds over the session's edge-only seconds.
-        progress: Credit for the seconds that the edge alone would have needed for the round's
-            tokens, over the same. A session's tokens are given, so it adds a constant to the
-            return and changes no optimum; but rounds become comparable, which speeds learning.
         megabytes: Per MiB on the air, both ways.
         joules: Per joule of device and radio.
         charged: Per target position on the bill.
@@ -28,7 +25,6 @@ class RewardWeights:
     """
 
     time: float = 1.0
-    progress: float = 0.0
     megabytes: float = 0.0
     joules: float = 0.0
     charged: float = 0.0
@@ -41,19 +37,17 @@ class RewardWeights:
                 raise InvalidSetting(f"reward.{field.name} must be finite and >= 0, got {value}")
 
     def terms(
-        self, result: RoundResult, elapsed_s: Floats, decode_s: Floats, edge_only_s: Floats
+        self, result: RoundResult, elapsed_s: Floats, edge_only_s: Floats
     ) -> dict[str, Floats]:
         """Reward terms, shape ``[B]``; terms of weight 0 are left out.
 
         Args:
             result: What the rounds did.
             elapsed_s: Session time that passed, the next request's start included.
-            decode_s: Seconds in which the edge alone decodes one token.
             edge_only_s: Seconds in which the edge alone would answer the whole session.
         """
         amounts = {
             "time": lambda: elapsed_s / edge_only_s,
-            "progress": lambda: -decode_s * result.emitted / edge_only_s,
             "megabytes": lambda: (result.bytes_up + result.bytes_down) / MEGABYTE,
             "joules": lambda: result.energy_j,
             "charged": lambda: result.charged.astype(float),

@@ -66,6 +66,7 @@ class PPOSettings:
         entropy: Weight of the entropy bonus at the start; falls linearly to zero.
         hidden: Units of each hidden layer, for policy and value alike.
         threads: Torch threads.
+        differential: Credit tokens with the running average of their cost.
         validate_every: Rollouts between two validations.
         imitation_rounds: Rounds per session in which a teacher is copied first; 0 for none.
         imitation_epochs: Passes over them.
@@ -75,17 +76,18 @@ class PPOSettings:
     total_steps: int
     num_envs: int = 1024
     rollout_steps: int = 32
-    batch_size: int = 4096
-    epochs: int = 4
+    batch_size: int = 2048
+    epochs: int = 6
     learning_rate: float = 1e-3
-    gamma: float = 0.97
+    gamma: float = 0.98
     gae_lambda: float = 0.9
     clip_range: float = 0.2
-    entropy: float = 0.01
+    entropy: float = 0.003
     hidden: tuple[int, ...] = (64, 64)
     threads: int = 2
+    differential: bool = True
     validate_every: int = 8
-    imitation_rounds: int = 96
+    imitation_rounds: int = 0
     imitation_epochs: int = 6
     value_rollouts: int = 6
 
@@ -149,7 +151,7 @@ class Trainer:
         self.settings, self._validation = settings, validation
         self._sessions, self._seed, self._reward = validation_sessions, seed, reward
         self.env = CoVSpecVectorEnv(settings.num_envs, world=train, reward=reward)
-        self.model = _new_model(settings, SB3VecEnv(self.env), seed)
+        self.model = _new_model(settings, SB3VecEnv(self.env, settings.differential), seed)
         self.progress = Progress()
         self._world, self._teacher = train, teacher
 

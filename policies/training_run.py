@@ -26,7 +26,7 @@ from policies.console import say
 from policies.factory import TunedOnce, make_controller
 from policies.judging import judge
 from policies.learned import LearnedController, load_controller
-from policies.report import build_report, judge_all, write_report
+from policies.report import Judged, build_report, judge_all, write_report
 from policies.rules import AdaptiveRule
 from policies.runs import (
     ROOT,
@@ -44,6 +44,7 @@ from policies.training import CHECKPOINT, PPOSettings, Trainer
 
 SAVE_EVERY_S = 20.0
 LEARNED = "learned"
+FIGURES = ("speed.png", "learning.png", "timeline.png", "kept.png")
 EXAMPLE = ROOT / "assets" / "examples" / "kitchen.png"
 QUESTION = "how many large circles are there?"
 
@@ -182,17 +183,17 @@ class TrainingRun:
         judged = judge_all(controllers, worlds, settings.judging.sessions, settings.seed, say)
         made = provenance(settings.seed)
         report = build_report(judged, made, self._config, settings.seed)
-        drawn = self._draw(judged, controllers, worlds)
-        write_report(report, self.folder, drawn)
+        write_report(report, self.folder, FIGURES)
         results = {"provenance": made, "results": report["controllers"][LEARNED]}
         write_json(self.folder / "policy" / "results.json", results)
         write_card(self.folder / "policy", learned, report)
         point_latest(self.folder)
+        self._draw(judged, controllers, worlds)
         return self.folder / "report.md"
 
     def _draw(
-        self, judged: Any, controllers: dict[str, Controller], worlds: dict[str, World]
-    ) -> list[str]:
+        self, judged: Judged, controllers: dict[str, Controller], worlds: dict[str, World]
+    ) -> None:
         figures.speed_by_regime(judged, self.folder / "speed.png")
         rules = [name for name in ("tuned_rule", "paper_rule") if name in controllers]
         sessions, seed = self._settings.judging.validation_sessions, self._settings.seed
@@ -205,7 +206,6 @@ class TrainingRun:
         world = next(iter(worlds.values()))
         draw_timeline(world, controllers[LEARNED], seed, self.folder / "timeline.png")
         self._draw_kept(world.scenario.keep_levels)
-        return ["speed.png", "learning.png", "timeline.png", "kept.png"]
 
     def _draw_kept(self, keeps: tuple[float, ...]) -> None:
         # Imported here: transformers takes seconds, and only this figure needs a model.

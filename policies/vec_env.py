@@ -12,16 +12,50 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 from env.play import Observations
 from env.vector import CoVSpecVectorEnv
 
+KNOWN_SHARE = 0.98
+"""What of the running costs per token is kept from step to step."""
+
+
+class RunningCost:
+    """Average cost of a token on every link, for differential rewards.
+
+    A session's tokens are given, so crediting each with a constant changes no optimum; with the
+    average cost as the constant (R-learning, Schwartz 1993), rewards are near zero on average,
+    and discounting by rounds favours neither long nor short ones.
+
+    Args:
+        links: Number of links.
+    """
+
+    def __init__(self, links: int) -> None:
+        self._cost, self._tokens = np.ones(links), np.ones(links)
+
+    def credit(self, row: np.ndarray, cost: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Take in a step's costs; the credit for its tokens. All shapes ``[B]``.
+
+        Args:
+            row: Link of each session.
+            cost: Negative rewards.
+            tokens: Tokens, in shares of the session's edge-only seconds.
+        """
+        for total, amounts in ((self._cost, cost), (self._tokens, tokens)):
+            seen = np.bincount(row, amounts, minlength=len(total))
+            total *= KNOWN_SHARE
+            total += (1 - KNOWN_SHARE) * seen
+        return (self._cost / np.maximum(self._tokens, 1e-12))[row] * tokens
+
 
 class SB3VecEnv(VecEnv):
     """A :class:`~env.vector.CoVSpecVectorEnv` behind SB3's ``VecEnv`` interface.
 
     Args:
         env: The batched environment.
+        differential: Credit tokens with the running average of their cost.
     """
 
-    def __init__(self, env: CoVSpecVectorEnv) -> None:
+    def __init__(self, env: CoVSpecVectorEnv, differential: bool = False) -> None:
         self.env = env
+        self._running = RunningCost(env.play.sessions.path.table.n) if differential else None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self._clear()
 
@@ -42,14 +76,24 @@ class SB3VecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Play one round everywhere."""
+        work = self._work_of_a_token()
         observations, rewards, done, _, infos = self.env.step(self._actions)
         self._returns += rewards
+        if self._running is not None:
+            row, tokens = work[0], work[1] * infos["round"].emitted
+            rewards = rewards + self._running.credit(row, -rewards, tokens)
         self._lengths += 1
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for row in np.flatnonzero(done):
             rows[row] = self._final(infos, row)
         self._returns[done], self._lengths[done] = 0.0, 0
         return observations, rewards.astype(np.float32), done, rows
+
+    def _work_of_a_token(self) -> tuple[np.ndarray, np.ndarray]:
+        """Link of each session, and a token's share of its edge-only seconds, before a step."""
+        play = self.env.play
+        step_s = play.sessions.scenario.profile.edge_step_s * play.sessions.path.edge_factor
+        return play.sessions.path.row.copy(), step_s / play.edge_only_s
 
     def _final(self, infos: dict[str, Any], row: int) -> dict[str, Any]:
         episode = {"r": float(self._returns[row]), "l": int(self._lengths[row])}

@@ -14,7 +14,7 @@ from env.vector import CoVSpecVectorEnv
 from tests.core.conftest import make_scenario
 from tests.env.conftest import LINKS, play, some_actions
 
-EVERYTHING = RewardWeights(1.0, 0.5, 0.3, 0.2, 0.1, 0.7)
+EVERYTHING = RewardWeights(1.0, 0.5, 0.3, 0.2, 0.1)
 
 
 @pytest.mark.parametrize("protocol_name", ["coupled", "decoupled"])

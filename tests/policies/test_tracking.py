@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,17 @@ def wandb_records(folder):
     return records
 
 
+def finished_records(folder, patience_s=60.0):
+    """Records of a finished run: W&B's own process may write the last ones a little later."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        records = wandb_records(folder)
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        time.sleep(0.2)
+    raise AssertionError(f"the run in {folder} was never closed")
+
+
 def items_of(items):
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
@@ -102,7 +114,7 @@ def test_an_offline_wandb_run_has_the_same_figures(tmp_path, monkeypatch):
     folder.mkdir()
     settings = replace(FILES, wandb=WandbSettings(mode="offline", tags=("test",)))
     log_all(Tracker(folder, settings, {"seed": 3}))
-    records = wandb_records(folder)
+    records = finished_records(folder)
     rows = [items_of(r.history.item) for r in records if r.WhichOneof("record_type") == "history"]
     assert {row["_step"]: {k: v for k, v in row.items() if k[0] != "_"} for row in rows} == ROWS
     (run,) = (r.run for r in records if r.WhichOneof("record_type") == "run")

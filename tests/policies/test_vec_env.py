@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from env.single import CoVSpecEnv
 from env.vector import CoVSpecVectorEnv
-from policies.vec_env import SB3VecEnv
+from policies.vec_env import RunningCost, SB3VecEnv
 from tests.policies.conftest import toy_scenario
 
 SIZE = 6
@@ -107,3 +107,29 @@ def test_a_monitor_around_it_counts_the_same(recording):
         if dones.any():
             break
     assert infos[int(np.flatnonzero(dones)[0])]["episode"]["l"] > 1
+
+
+def test_credits_for_tokens_settle_where_rewards_are_zero_on_average():
+    running, rng = RunningCost(2), np.random.default_rng(0)
+    row = np.repeat([0, 1], 50)
+    means = []
+    for _ in range(600):
+        tokens = rng.uniform(1, 5, 100)
+        cost = tokens * np.where(row == 0, 0.7, 1.4) + rng.normal(0, 0.1, 100)
+        means.append((running.credit(row, cost, tokens) - cost).reshape(2, 50).mean(1))
+    np.testing.assert_allclose(np.mean(means[300:], axis=0), 0.0, atol=0.01)
+
+
+def test_differential_rewards_differ_from_plain_ones_by_a_share_of_the_tokens(recording):
+    plain, other = (
+        SB3VecEnv(CoVSpecVectorEnv(4, toy_scenario(), recording=recording), flag)
+        for flag in (False, True)
+    )
+    for env in (plain, other):
+        env.seed(3)
+        env.reset()
+    work = other._work_of_a_token()[1]
+    actions = np.tile([0, 1, 1], (4, 1))
+    (_, rewards, _, _), (_, credited, _, _) = plain.step(actions), other.step(actions)
+    assert (credited > rewards).all()
+    assert (credited - rewards < 3 * 16 * work).all()
