@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covspec_core.channels import Channel
 from covspec_core.engine import realise_links
 from covspec_core.errors import InvalidSetting
 from covspec_core.link import LinkTable
+from covspec_core.mixture import MixtureLink
 from covspec_core.randomness import mix
 from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.replay import ReplaySource
@@ -18,6 +20,7 @@ from covspec_core.rounds import Bools, Floats, Ints, Keys, RoundResult
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import Source
+from covspec_core.traces import TraceLink
 from env.codec import Codec
 from env.presets import RECORDING
 from env.rewards import RewardWeights, total
@@ -71,12 +74,20 @@ class World:
         missing = [k for k in scenario.keep_levels if not np.isclose(known, k, atol=1e-6).any()]
         if missing:
             raise InvalidSetting(f"keep_levels must be among {own.keep_levels}, got {missing}")
+        scenario = replace(scenario, link=_of_split(scenario.link, split))
         return World(scenario, realise_links(scenario, 3 * link_seed + SPLITS.index(split)), own)
 
     def replay(self, size: int) -> ReplaySource:
         """A source of recorded outcomes for ``size`` sessions."""
         longest = self.scenario.draft_lengths[-1]
         return ReplaySource(self.recording, self.scenario.protocol, size, longest)
+
+
+def _of_split(link: Channel, split: str) -> Channel:
+    """Measured links of a split; emulated ones differ by their seed alone."""
+    if isinstance(link, MixtureLink):
+        return MixtureLink({name: _of_split(part, split) for name, part in link.parts.items()})
+    return replace(link, split=split) if isinstance(link, TraceLink) else link
 
 
 class Play:
