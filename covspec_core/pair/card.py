@@ -40,7 +40,7 @@ every thing with all its attributes.
 {right}
 
 Out of distribution, {n_unseen} questions each: `combinations` has pairs of shape and colour that
-training never showed; `rare` has shapes and colours that make up 1 % of the things in training;
+training never showed; `rare` has shapes and colours that make up 0.3 % of the things in training;
 `subtle` asks for left, right, above and below of centres 3 to 10 pixels apart in the same column
 or row; `crowded` scenes hold 7 to 9 things, training ones 2 to 6.
 
@@ -54,9 +54,14 @@ the reduction in the row.
 {accepted}
 
 ## Training
-`python -m covspec_core.pair.train`: the target on the world's own answers, the draft on the
-target's laws, both with visual tokens dropped at random and with an extra loss that teaches every
-visual token what its patch shows.
+`python -m covspec_core.pair.train` trains the target on the world's own answers, then the draft on
+the target's laws, both with visual tokens dropped at random and with an extra loss that teaches
+every visual token what its patch shows.
+
+The target shipped here was not trained in one such run: it was trained for about 65 minutes on two
+shared cores, and went on from its weights when the wording of answers, the badges (fewer, larger,
+black or white circles only) and the mix of questions were changed. Repeat the command for weights
+that one run makes. The draft was trained by the command as it stands, against that target.
 
 ## Limits
 Not a model of natural images or of free language; the words it knows are those of the tokenizer.

@@ -28,7 +28,7 @@ PATCH_CLASSES: Final = {
     "shape": (None, *world.SHAPES, *world.RARE_SHAPES),
     "colour": (None, *world.COLOURS, *world.RARE_COLOURS),
     "size": (None, *world.SIZES),
-    "badge_colour": (None, *world.COLOURS),
+    "badge_colour": (None, *world.BADGE_COLOURS),
     "badge_shape": (None, *world.BADGE_SHAPES),
     "pattern": world.PATTERNS,
     "tone": world.TONES,

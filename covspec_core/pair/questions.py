@@ -291,6 +291,14 @@ KINDS: Final[dict[str, Asker]] = {
     "background": _ask_background,
 }
 WEIGHTS: Final = {
-    "describe": 3, "what": 2, "where": 2, "count": 3, "more": 1.5, "larger": 1.5,
-    "beside": 2, "nearest": 1.5, "badge": 0.7, "background": 0.4,
-}  # fmt: skip
+    "describe": 3.0,
+    "what": 1.5,
+    "where": 2.0,
+    "count": 3.0,
+    "more": 2.5,
+    "larger": 2.0,
+    "beside": 3.0,
+    "nearest": 2.0,
+    "badge": 0.7,
+    "background": 0.3,
+}

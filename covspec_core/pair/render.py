@@ -15,7 +15,7 @@ Point = tuple[float, float]
 Rgb = tuple[int, int, int]
 
 SCALE: Final = 3  # drawn pixels per image pixel and axis
-BADGE_RADIUS_PX: Final = 4.5
+BADGE_RADIUS_PX: Final = 5.5
 RING_WIDTH: Final = 0.36  # of the radius
 STEP_PX: Final = 8  # period of stripes, tiles and dots
 

@@ -18,7 +18,6 @@ from covspec_core.pair import packing
 from covspec_core.pair.data import PATCH_CLASSES, Batch
 from covspec_core.pair.tokenizer import vocabulary
 
-FULL_SHARE: Final = 0.5  # of the batches that keep all visual tokens
 FEWEST_KEPT: Final = 6
 BLIND_SHARE: Final = 0.12  # of the draft's batches without any visual token
 THING_WEIGHT: Final = 4.0  # of a patch that shows a thing; the background's is 1
@@ -38,6 +37,7 @@ class Recipe:
     warmup_share: float = 0.03
     floor_share: float = 0.03  # of the learning rate, at the end
     weight_decay: float = 0.05
+    full_share: float = 0.5  # of the batches that keep all visual tokens
     patch_weight: float = 0.5
     sight_share: float = 0.06  # of the budget, at the start, that teaches the eye alone
     workers: int = 1
@@ -122,7 +122,7 @@ class Run:
     def _draw_kept(self, batch: Batch) -> Tensor | None:
         rng = random.Random(f"keep {self.recipe.seed} {self.step}")
         chance = rng.random()
-        if chance < FULL_SHARE:
+        if chance < self.recipe.full_share:
             return None
         if self.teacher is not None and chance > 1 - BLIND_SHARE:
             keep = 0

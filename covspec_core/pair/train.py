@@ -18,7 +18,10 @@ from covspec_core.pair.data import Batches, batches
 from covspec_core.pair.folders import export, load
 from covspec_core.pair.run import Recipe, Run
 
-RECIPES: Final = {"target": Recipe("target", 1.5e-3), "draft": Recipe("draft", 4e-3)}
+RECIPES: Final = {
+    "target": Recipe("target", 1.5e-3, full_share=0.75),
+    "draft": Recipe("draft", 4e-3),
+}
 
 
 def train(run: Run, checkpoint: Path, every_steps: int = 200) -> None:

@@ -23,13 +23,14 @@ COLOURS: Final = ("red", "green", "blue", "yellow", "orange", "purple", "white",
 RARE_COLOURS: Final = ("brown",)
 SIZES: Final = ("small", "medium", "large")
 RADIUS_PX: Final = {"small": (5.0, 6.0), "medium": (8.5, 9.5), "large": (13.0, 14.0)}
-BADGE_SHAPES: Final = ("circle", "square", "triangle", "cross")
+BADGE_COLOURS: Final = ("white", "black")
+BADGE_SHAPES: Final = ("circle",)
 PATTERNS: Final = ("plain", "striped", "tiled", "dotted", "fading")
 TONES: Final = ("grey", "beige", "mint", "lilac", "pink")
 HELD_OUT_PAIRS: Final = frozenset(zip(SHAPES, COLOURS, strict=True))  # never seen in training
 
-RARE_SHARE: Final = 0.01  # of the things in training scenes
-BADGE_SHARE: Final = 0.3  # of the large things
+RARE_SHARE: Final = 0.003  # of the things in training scenes
+BADGE_SHARE: Final = 0.2  # of the large things
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +158,5 @@ def _draw_badge(rng: random.Random, shape: str, colour: str, size: str) -> Badge
     if size != "large" or shape == "ring" or rng.random() >= BADGE_SHARE:
         return None
     return Badge(
-        rng.choice([other for other in COLOURS if other != colour]), rng.choice(BADGE_SHAPES)
+        rng.choice([other for other in BADGE_COLOURS if other != colour]), rng.choice(BADGE_SHAPES)
     )
