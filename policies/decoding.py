@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from covspec_core.engine import Answer, Controller, generate
+from covspec_core.errors import LinkTimeout
 from covspec_core.images import load_image, make_request
 from covspec_core.recording import Recording, load_recording
 from covspec_core.scenario import Scenario
@@ -61,9 +63,14 @@ class Decoding:
             self.recording.forecast, model.device, model.dtype,
         )  # fmt: skip
         request = make_request(self.image, self.question, self.seed)
-        return generate(
-            self.scenario, pair, request, self.controller, model.temperature, model.limit, self.seed
-        )
+        try:
+            return generate(
+                self.scenario, pair, request, self.controller,
+                model.temperature, model.limit, self.seed,
+            )  # fmt: skip
+        except LinkTimeout as error:
+            written = pair.target.decode(np.array(error.tokens, dtype=np.int64))
+            raise LinkTimeout(f"{error}; written so far: {written!r}", error.tokens) from error
 
 
 def read_decoding(config: Mapping[str, Any]) -> Decoding:
