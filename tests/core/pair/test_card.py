@@ -1,0 +1,28 @@
+"""The model card says what was measured, reached or not."""
+
+from __future__ import annotations
+
+from covspec_core.pair.card import card, goals
+from covspec_core.pair.measure import FEW, KEPT, UNSEEN, Measured
+from covspec_core.reduction import REDUCTIONS
+
+
+def measured(few: float = 0.85) -> Measured:
+    right = {(name, "test", kind): 0.96 for name in ("target", "draft") for kind in ("all", "what")}
+    right |= {(name, split, "all"): 0.5 for name in ("target", "draft") for split in UNSEEN}
+    right["draft", "test", "all"] = 0.4
+    accepted = {(name, keep): 0.9 - (keep < 24) * 0.3 for name in REDUCTIONS for keep in KEPT}
+    accepted["covspec", FEW] = few
+    return Measured(right, accepted, {"target": 10, "draft": 1}, (600, 300, 300))
+
+
+def test_every_goal_is_compared_with_what_was_measured():
+    assert [reached for _, _, reached in goals(measured())] == [True] * 6
+    assert [reached for _, _, reached in goals(measured(few=0.62))] == [True] * 4 + [False] * 2
+
+
+def test_the_card_has_goals_figures_and_where_they_come_from():
+    text = card(measured(few=0.62), "python -m covspec_core.pair.card --seed 7", 7)
+    assert "| draft alone clearly worse, by at least 10 points | 40.0% | yes |" in text
+    assert "| covspec | 0.900 | 0.900 | 0.900 | 0.900 | 0.620 | 0.600 | 0.600 |" in text
+    assert "`python -m covspec_core.pair.card --seed 7`, seed 7" in text
