@@ -8,6 +8,7 @@ from itertools import pairwise
 from covspec_core.channels import Channel
 from covspec_core.errors import InvalidSetting
 from covspec_core.profile import HardwareProfile
+from covspec_core.rounds import GATE_OFF
 from covspec_core.wire import WireProtocol
 
 MOST_TOKENS = 65535
@@ -25,6 +26,8 @@ class Scenario:
         keep_levels: Shares of visual tokens a controller may choose, ascending.
         draft_lengths: Draft lengths it may choose, ascending; 0 is the edge alone.
         branch_widths: Branch widths it may choose, ascending.
+        gate_threshold: Margin from which a controller without a gate of its own skips checks;
+            infinity keeps decoding lossless.
         max_skipped: Tokens that may stand unchecked at most (gate).
         edge_burst: Tokens the edge decodes alone when the draft length is 0.
         requests: Requests of one session.
@@ -41,6 +44,7 @@ class Scenario:
     keep_levels: tuple[float, ...] = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
     draft_lengths: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 8, 10)
     branch_widths: tuple[int, ...] = (0, 1, 2, 4)
+    gate_threshold: float = GATE_OFF
     max_skipped: int = 16
     edge_burst: int = 8
     requests: int = 4
@@ -56,6 +60,8 @@ class Scenario:
         _ascending("branch_widths", self.branch_widths, 0, 64)
         _ascending("device_factor", self.device_factor, 1e-3, 1e3)
         _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
+        if not self.gate_threshold >= 0:
+            raise InvalidSetting(f"gate_threshold must be >= 0, got {self.gate_threshold}")
         for name, least in (("max_skipped", 0), ("edge_burst", 1), ("requests", 1)):
             if getattr(self, name) < least:
                 raise InvalidSetting(f"{name} must be >= {least}, got {getattr(self, name)}")

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import STATUS_FIELDS, Actions, Status
+from covspec_core.rounds import GATE_OFF, STATUS_FIELDS, Actions, Status
 from covspec_core.scenario import Scenario
 
 VERSION = 1
@@ -59,6 +59,7 @@ class Codec:
         keep_levels: Shares of visual tokens to choose from.
         draft_lengths: Draft lengths to choose from.
         branch_widths: Branch widths to choose from.
+        gate_threshold: Gate of every action; infinity is off.
         fields: Status fields of an observation, in order.
         version: Of the ranges in this module.
     """
@@ -66,6 +67,7 @@ class Codec:
     keep_levels: tuple[float, ...]
     draft_lengths: tuple[int, ...]
     branch_widths: tuple[int, ...]
+    gate_threshold: float = GATE_OFF
     fields: tuple[str, ...] = tuple(RANGES)
     version: int = VERSION
 
@@ -96,7 +98,12 @@ class Codec:
     @staticmethod
     def of(scenario: Scenario) -> Codec:
         """The codec of a scenario's choices."""
-        return Codec(scenario.keep_levels, scenario.draft_lengths, scenario.branch_widths)
+        return Codec(
+            scenario.keep_levels,
+            scenario.draft_lengths,
+            scenario.branch_widths,
+            scenario.gate_threshold,
+        )
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Codec:
@@ -177,5 +184,5 @@ class Codec:
             keep=self._keeps[indices[:, 0]],
             draft_length=self._lengths[indices[:, 1]],
             branch_width=self._widths[indices[:, 2]],
-            gate_threshold=np.full(len(indices), np.inf),
+            gate_threshold=np.full(len(indices), self.gate_threshold),
         )
