@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
-from covspec_core.models.protocol import Context, Logits, Prompt, VisionLanguageModel
+from covspec_core.models.protocol import Context, Outputs, Prompt, VisionLanguageModel
 from covspec_core.randomness import gumbel, uniform
 from covspec_core.wire import Draft, Verdict, WireProtocol
 
@@ -55,16 +55,18 @@ class Sampler:
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Drafted tokens, the laws they were drawn from, and how sure the draft was.
+    """Drafted tokens, what they were drawn from, and how sure the draft was.
 
     Attributes:
         tokens: Token ids.
+        outputs: What the draft said before each token.
         laws: One law a token, shape ``[vocab]`` each.
         margins: Margin of each law.
         entropies: Entropy of each law, nats.
     """
 
     tokens: list[int] = field(default_factory=list)
+    outputs: list[Outputs] = field(default_factory=list)
     laws: list[ver.Law] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
@@ -72,10 +74,11 @@ class Block:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def draw(self, sampler: Sampler, logits: NDArray[np.floating], position: int) -> int:
+    def draw(self, sampler: Sampler, outputs: Outputs, position: int) -> int:
         """Draw a token and append it."""
-        law, signal = sampler.law(logits), sampler.signal(logits)
+        law, signal = sampler.law(outputs.logits), sampler.signal(outputs.logits)
         self.tokens.append(sampler.draw(law, position))
+        self.outputs.append(outputs)
         self.laws.append(law)
         self.margins.append(float(ver.margin(signal)))
         self.entropies.append(float(ver.entropy(signal)))
@@ -83,7 +86,7 @@ class Block:
 
     def first(self, n: int) -> Block:
         """A copy of the first ``n`` tokens."""
-        return Block(self.tokens[:n], self.laws[:n], self.margins[:n], self.entropies[:n])
+        return Block(*(getattr(self, part.name)[:n] for part in fields(self)))
 
 
 class Device:
@@ -109,21 +112,25 @@ class Device:
         block, self.ready = self.ready.first(length), Block()
         while len(block) < length:
             text = committed + block.tokens
-            block.draw(self._sampler, self._next_logits(text), len(text))
+            block.draw(self._sampler, self._next(text), len(text))
         return block
+
+    def ahead(self, committed: list[int]) -> Outputs:
+        """What the draft says about the next token; drafting starts from it for free."""
+        return self.ready.outputs[0] if len(self.ready) else self._next(committed)
 
     def settle(self, n_tokens: int) -> None:
         """Drop what was drafted behind the first ``n_tokens`` of the answer from the cache."""
         self._context.rollback(min(self._context.n_tokens, n_tokens))
         self._behind = -1
 
-    def _next_logits(self, text: list[int]) -> Logits:
-        """Logits behind a text that the cache may still lack the end of."""
+    def _next(self, text: list[int]) -> Outputs:
+        """Outputs behind a text that the cache may still lack the end of."""
         if self._behind != len(text):
-            # The last token is read again where only its successors' logits were kept.
+            # The last token is read again where only its successors' outputs were kept.
             self.settle(len(text) - 1)
             missing = np.array(text[self._context.n_tokens :], dtype=np.int64)
-            self._last, self._behind = self._context.extend(missing)[-1], len(text)
+            self._last, self._behind = self._context.extend(missing).at(-1), len(text)
         return self._last
 
     def message(self, number: int, skipped: list[int], block: Block) -> Draft:
@@ -160,7 +167,7 @@ class Device:
             Whether the bonus token was a candidate; its branch is ready then.
         """
         position = len(text)
-        scores = self._sampler.scores(self._next_logits(text), position)
+        scores = self._sampler.scores(self._next(text).logits, position)
         candidates = np.argsort(-scores, kind="stable")[:width]
         if bonus not in candidates:
             return False
@@ -168,9 +175,14 @@ class Device:
         blocks = [Block() for _ in candidates]
         tokens = candidates
         for step in range(1, steps + 1):
-            logits = branches.extend(tokens[:, None])[:, -1]
-            rows = zip(blocks, logits, strict=True)
-            tokens = np.array([own.draw(self._sampler, row, position + step) for own, row in rows])
+            outputs = branches.extend(tokens[:, None])
+            rows = (outputs.at(branch).at(-1) for branch in range(len(blocks)))
+            tokens = np.array(
+                [
+                    own.draw(self._sampler, row, position + step)
+                    for own, row in zip(blocks, rows, strict=True)
+                ]
+            )
         hit = int(np.flatnonzero(candidates == bonus)[0])
         self._context, self.ready, self._behind = branches.select(hit), blocks[hit], -1
         return True

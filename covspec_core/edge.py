@@ -25,7 +25,8 @@ class Edge:
     def start(self, prompt: Prompt, sampler: Sampler) -> None:
         """Read a prompt with all of its visual tokens."""
         self._context: Context
-        self._context, self._last = self._model.prefill(prompt)
+        self._context, first = self._model.prefill(prompt)
+        self._last = first.logits
         self._sampler, self._text = sampler, list[int]()
 
     def verify(self, message: Draft) -> Verdict:
@@ -78,7 +79,7 @@ class Edge:
         missing = np.array(text[self._context.n_tokens :], dtype=np.int64)
         logits = self._last[None]
         if missing.size:
-            logits = np.concatenate([logits, self._context.extend(missing)])
+            logits = np.concatenate([logits, self._context.extend(missing).logits])
             self._last = logits[-1]
         return self._sampler.law(logits[-last:])
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covspec_core import verification as ver
 from covspec_core import wire
+from covspec_core.acceptance import GRID, AcceptanceHead, features_of
 from covspec_core.device import Block, Device, Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
-from covspec_core.forecast import Forecast
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.reduction import VisualStates, activity
-from covspec_core.rounds import Bools, Floats, Ints, Keys
-from covspec_core.source import Facts, Outcome, Place, Requests, as_float16
+from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
+from covspec_core.source import Ahead, Facts, Outcome, Place, Requests, as_float16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,21 +48,24 @@ class Pair:
         draft: The small model on the device.
         target: The large one on the edge.
         order: Ranks visual tokens; every share kept is a prefix.
-        forecast: Expected accepted runs, by keep level and last tokens.
-        keep_levels: Keep level of each row of the table.
+        head: Foresees the acceptance; without one every chance is said to be 0.
     """
 
     draft: VisionLanguageModel
     target: VisionLanguageModel
     order: Callable[[VisualStates], NDArray[np.int64]]
-    forecast: Forecast
-    keep_levels: tuple[float, ...]
+    head: AcceptanceHead | None = None
 
     def __post_init__(self) -> None:
         if self.draft.vocab_size != self.target.vocab_size:
             raise InvalidSetting(
                 "draft and target must share one vocabulary, got "
                 f"{self.draft.vocab_size} and {self.target.vocab_size} entries"
+            )
+        if self.head is not None and self.head.hidden_size != self.draft.hidden_size:
+            raise InvalidSetting(
+                f"the acceptance head must read {self.draft.hidden_size} hidden entries, "
+                f"got {self.head.hidden_size}"
             )
 
 
@@ -147,8 +151,6 @@ class LiveSource:
         """The device reads the prompt with a share of the visual tokens."""
         kept = kept_tokens(self.order, float(keep[0]))
         self.device.start(self._prompt, self._sampler, kept)
-        levels = np.asarray(self._pair.keep_levels)
-        self._level = int(np.abs(levels - keep[0]).argmin())
 
     def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
         """Draft a block."""
@@ -244,11 +246,26 @@ class LiveSource:
         hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), int(steps[0]))
         return np.array([hit])
 
-    def look(self, place: Place) -> tuple[Floats, Floats, Floats]:
-        """Margin and entropy at the next position (where tokens are ready), and the forecast."""
-        ready = self.device.ready
-        facts = [ready.margins[0], ready.entropies[0]] if len(ready) else [0.0, 0.0]
-        margin, entropy = as_float16(np.array(facts))
-        level = self._level if self.text else 0
-        forecast = self._pair.forecast.after(level, self.text)
-        return np.array([margin]), np.array([entropy]), np.array([forecast])
+    def look(self, place: Place) -> Ahead:
+        """What the device knows about the next tokens, if it is awake."""
+        none = np.zeros(1)
+        if not place.awake[0]:
+            return Ahead(none, none, np.zeros((1, len(CHANCES))))
+        outputs = self.device.ahead(self.text)
+        signal = self._sampler.signal(outputs.logits)
+        margin, entropy = ver.margin(signal)[None], ver.entropy(signal)[None]
+        chances = foresee(self._pair.head, outputs.hidden[None], entropy, margin, place.keep[0])
+        return Ahead(as_float16(margin), as_float16(entropy), chances / GRID)
+
+
+def foresee(
+    head: AcceptanceHead | None,
+    hidden: NDArray[np.float32],
+    entropy: NDArray[np.floating],
+    margin: NDArray[np.floating],
+    keep: float,
+) -> NDArray[np.uint8]:
+    """Chances in steps of ``1 / GRID``, shape ``[n, len(CHANCES)]``; 0 without a head."""
+    if head is None:
+        return np.zeros((len(hidden), len(CHANCES)), dtype=np.uint8)
+    return head.chances(features_of(hidden, entropy, margin, float(keep)))

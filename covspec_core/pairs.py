@@ -1,10 +1,12 @@
-"""Loads a pair: draft, target, reduction and the forecast that belongs to its recording."""
+"""Loads a pair: draft, target, reduction and acceptance head."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from covspec_core.forecast import Forecast
+from covspec_core.acceptance import load_head
 from covspec_core.live import Pair
 from covspec_core.models.hf import HFModel
 from covspec_core.reduction import reduction
@@ -14,8 +16,7 @@ def load_pair(
     draft: str,
     target: str,
     reduction_name: str,
-    keep_levels: tuple[float, ...],
-    forecast: Forecast | None = None,
+    head: str | None,
     device: str = "cpu",
     dtype: str = "float32",
 ) -> Pair:
@@ -25,8 +26,7 @@ def load_pair(
         draft: Folder or hub name of the small model.
         target: Folder or hub name of the large model.
         reduction_name: How the device ranks visual tokens.
-        keep_levels: Keep level of each row of the forecast.
-        forecast: Of the pair's recording; one that knows nothing if there is none yet.
+        head: File of the acceptance head; without one nothing is foreseen.
         device: Torch device.
         dtype: Torch dtype of the weights.
 
@@ -40,6 +40,5 @@ def load_pair(
         draft=small,
         target=large,
         order=lambda states: rank(states, np.random.default_rng(0)),
-        forecast=forecast or Forecast.empty(len(keep_levels)),
-        keep_levels=keep_levels,
+        head=None if head is None else load_head(Path(head)),
     )

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
+from covspec_core.acceptance import AcceptanceHead, features_of, standing
 from covspec_core.device import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
-from covspec_core.forecast import Forecast, fit_forecast
-from covspec_core.live import Pair, Request, kept_tokens, statistics
-from covspec_core.models.protocol import Prompt, VisionLanguageModel
+from covspec_core.live import Pair, Request, foresee, kept_tokens, statistics
+from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
 from covspec_core.recording import (
     FORMAT,
     LEVEL_COLUMNS,
@@ -24,8 +24,10 @@ from covspec_core.recording import (
     TOKEN_COLUMNS,
     Recording,
 )
+from covspec_core.reduction import VisualStates
 from covspec_core.wire import PROTOCOLS
 
+Row = dict[str, NDArray[Any]]
 FAR = 255
 """Rank that stands for itself and everything beyond."""
 
@@ -48,112 +50,143 @@ class Job:
 def record(
     pair: Pair,
     jobs: Sequence[Job],
+    keep_levels: Sequence[float],
     temperature: float,
     limit: int,
     meta: dict[str, Any],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Recording:
-    """Record requests at every keep level of the pair.
+    """Record requests at every keep level.
 
     Args:
-        pair: Models; their forecast table is fitted anew on the training requests.
-        jobs: What to record; at least one of the training split.
+        pair: Models, and the head whose forecasts become a column.
+        jobs: What to record; at least one.
+        keep_levels: Shares of visual tokens, ascending.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
         meta: Provenance to store along.
         progress: Called with the number of finished requests.
     """
-    if not any(job.split == "train" for job in jobs):
-        raise InvalidSetting("a recording needs at least one training request, got none")
-    rows: list[dict[str, NDArray[Any]]] = []
+    if not jobs:
+        raise InvalidSetting("a recording needs at least one request, got none")
+    rows: list[Row] = []
     for done, job in enumerate(jobs, start=1):
-        rows.append(_record_one(pair, job, temperature, limit))
+        reading = read(pair, job.request, keep_levels, temperature, limit)
+        rows.append(_columns(pair, job, keep_levels, reading))
         progress(done)
     columns = {
-        name: np.concatenate([row[name] for row in rows], axis=-1).astype(dtype)
+        name: np.concatenate([row[name] for row in rows], axis=int(name in LEVEL_COLUMNS)).astype(
+            dtype
+        )
         for name, dtype in (TOKEN_COLUMNS | LEVEL_COLUMNS).items()
     }
     columns |= {
         name: np.stack([row[name] for row in rows]).astype(dtype)
         for name, dtype in REQUEST_COLUMNS.items()
     }
-    head = {"format": FORMAT, "keep_levels": list(pair.keep_levels)}
-    forecast = _forecast(columns)
+    head = {"format": FORMAT, "keep_levels": list(keep_levels)}
     return Recording(
         meta=head | {"temperature": temperature, "limit": limit} | meta,
         questions=np.array([job.request.question for job in jobs]),
-        forecast_keys=forecast.keys,
-        forecast_values=forecast.values,
         **columns,
     )
 
 
-def _forecast(columns: dict[str, NDArray[Any]]) -> Forecast:
-    train = columns["split"] == SPLITS.index("train")
-    tokens = np.repeat(train, columns["length"])
-    return fit_forecast(
-        columns["tokens"][tokens], columns["overlap"][:, tokens], columns["length"][train]
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """One answer of the target, and what the draft says all along it.
+
+    Attributes:
+        sampler: Draws of the answer.
+        prompt: Of the draft.
+        states: Signals from which its visual tokens are ranked.
+        tokens: The answer.
+        target: Laws of the target, ``[tokens, vocab]``.
+        drafts: Outputs of the draft at every keep level, leading shape ``[tokens]``.
+    """
+
+    sampler: Sampler
+    prompt: Prompt
+    states: VisualStates
+    tokens: list[int]
+    target: ver.Law
+    drafts: list[Outputs]
 
 
-def _record_one(pair: Pair, job: Job, temperature: float, limit: int) -> dict[str, NDArray[Any]]:
-    request = job.request
+def read(
+    pair: Pair, request: Request, keep_levels: Sequence[float], temperature: float, limit: int
+) -> Reading:
+    """Let the target answer and the draft read along; arguments as for :func:`record`."""
     sampler = Sampler(request.key, temperature, shared=True)
     prompt = pair.draft.prompt(request.image, request.question)
     target_prompt = pair.target.prompt(request.image, request.question)
     edge = Edge(pair.target, PROTOCOLS["coupled"])
     edge.start(target_prompt, sampler)
     tokens = edge.decode([], limit)
-    target = sampler.law(_logits_along(pair.target, target_prompt, None, tokens))
+    target = sampler.law(_along(pair.target, target_prompt, None, tokens).logits)
     states = pair.draft.visual_states(prompt)
     order = pair.order(states)
+    drafts = [_along(pair.draft, prompt, kept_tokens(order, keep), tokens) for keep in keep_levels]
+    return Reading(sampler, prompt, states, tokens, target, drafts)
+
+
+def head_examples(reading: Reading, keep_levels: Sequence[float]) -> tuple[Any, Any]:
+    """Features and labels for the acceptance head along one answer, at all keep levels."""
+    features, labels = [], []
+    for keep, outputs in zip(keep_levels, reading.drafts, strict=True):
+        signal = reading.sampler.signal(outputs.logits)
+        law = reading.sampler.law(outputs.logits)
+        features.append(features_of(outputs.hidden, ver.entropy(signal), ver.margin(signal), keep))
+        overlap = ver.overlap(reading.target, law)
+        labels.append(standing(overlap, np.array([len(reading.tokens)])))
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _columns(pair: Pair, job: Job, keep_levels: Sequence[float], reading: Reading) -> Row:
     levels = [
-        _level(pair.draft, prompt, kept_tokens(order, keep), tokens, target, sampler)
-        for keep in pair.keep_levels
+        _level(pair.head, reading, keep, outputs)
+        for keep, outputs in zip(keep_levels, reading.drafts, strict=True)
     ]
     columns = {name: np.stack([level[name] for level in levels]) for name in LEVEL_COLUMNS}
+    tokens = reading.tokens
     return columns | {
         "tokens": np.array(tokens),
-        "p": target[np.arange(len(tokens)), tokens],
+        "p": reading.target[np.arange(len(tokens)), tokens],
         "length": np.array(len(tokens)),
-        "key": np.array(request.key, dtype=np.uint64),
+        "key": np.array(job.request.key, dtype=np.uint64),
         "split": np.array(SPLITS.index(job.split)),
-        "image_bytes": np.array(request.image_bytes),
-        "statistics": statistics(prompt, states),
+        "image_bytes": np.array(job.request.image_bytes),
+        "statistics": statistics(reading.prompt, reading.states),
         "scene": np.array(job.scene),
     }
 
 
-def _logits_along(
+def _along(
     model: VisionLanguageModel, prompt: Prompt, kept: NDArray[np.int64] | None, tokens: list[int]
-) -> NDArray[np.float32]:
-    """Logits of every answer position at the true prefix, shape ``[tokens, vocab]``."""
+) -> Outputs:
+    """Outputs at every answer position at the true prefix, leading shape ``[tokens]``."""
     context, first = model.prefill(prompt, kept)
-    if len(tokens) == 1:
-        return first[None]
-    return np.concatenate([first[None], context.extend(np.array(tokens[:-1]))])
+    parts = [Outputs(first.logits[None], first.hidden[None])]
+    if len(tokens) > 1:
+        parts.append(context.extend(np.array(tokens[:-1])))
+    return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _level(
-    draft: VisionLanguageModel,
-    prompt: Prompt,
-    kept: NDArray[np.int64],
-    tokens: list[int],
-    target: ver.Law,
-    sampler: Sampler,
-) -> dict[str, NDArray[Any]]:
-    logits = _logits_along(draft, prompt, kept, tokens)
-    law, signal = sampler.law(logits), sampler.signal(logits)
+def _level(head: AcceptanceHead | None, reading: Reading, keep: float, outputs: Outputs) -> Row:
+    sampler, tokens = reading.sampler, reading.tokens
+    law, signal = sampler.law(outputs.logits), sampler.signal(outputs.logits)
+    margin, entropy = ver.margin(signal), ver.entropy(signal)
     plain = Sampler(sampler.key, sampler.temperature, shared=False)
     places = range(len(tokens))
     return {
         "q": law[places, tokens],
-        "margin": ver.margin(signal),
-        "entropy": ver.entropy(signal),
-        "overlap": ver.overlap(target, law),
+        "margin": margin,
+        "entropy": entropy,
+        "overlap": ver.overlap(reading.target, law),
         "draw": np.array([sampler.draw(law[t], t) for t in places]),
-        "rank": _ranks(plain, logits, tokens),
-        "rank_shared": _ranks(sampler, logits, tokens),
+        "rank": _ranks(plain, outputs.logits, tokens),
+        "rank_shared": _ranks(sampler, outputs.logits, tokens),
+        "chances": foresee(head, outputs.hidden, entropy, margin, keep),
     }
 
 

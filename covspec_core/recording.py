@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.errors import BrokenRecording
-from covspec_core.forecast import Forecast
+from covspec_core.rounds import CHANCES
 from covspec_core.source import STATISTICS
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "validation", "test")
 Column = NDArray[Any]
 _DAMAGE = (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile, zlib.error)
@@ -37,6 +37,7 @@ LEVEL_COLUMNS = {
     "draw": np.uint32,
     "rank": np.uint8,
     "rank_shared": np.uint8,
+    "chances": np.uint8,
 }
 REQUEST_COLUMNS = {
     "length": np.int32,
@@ -70,8 +71,8 @@ class Recording:
         draw: Token the draft draws under the shared noise, ``[L, N]``.
         rank: Place of ``y`` in q, 255 for all beyond, ``[L, N]``.
         rank_shared: Place of ``y`` in q under the shared noise, likewise, ``[L, N]``.
-        forecast_keys: See :class:`~covspec_core.forecast.Forecast`, ``[M]``.
-        forecast_values: Likewise, ``[L, M]``.
+        chances: That the next ``n`` drafted tokens all stand as the acceptance head foresees it,
+            for every ``n`` of ``CHANCES``, in steps of ``1 / acceptance.GRID``, ``[L, N, C]``.
     """
 
     meta: dict[str, Any]
@@ -91,8 +92,7 @@ class Recording:
     draw: Column
     rank: Column
     rank_shared: Column
-    forecast_keys: Column
-    forecast_values: Column
+    chances: Column
 
     def __post_init__(self) -> None:
         n, levels = len(self.tokens), len(self.meta["keep_levels"])
@@ -103,7 +103,7 @@ class Recording:
         shapes |= dict.fromkeys(REQUEST_COLUMNS, (requests,))
         shapes |= dict.fromkeys(TOKEN_COLUMNS, (n,)) | dict.fromkeys(LEVEL_COLUMNS, (levels, n))
         shapes["statistics"] = (requests, len(STATISTICS))
-        shapes["forecast_values"] = (levels, len(self.forecast_keys))
+        shapes["chances"] = (levels, n, len(CHANCES))
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 got = getattr(self, name).shape
@@ -113,11 +113,6 @@ class Recording:
     def keep_levels(self) -> tuple[float, ...]:
         """Shares of visual tokens that were recorded, ascending."""
         return tuple(self.meta["keep_levels"])
-
-    @property
-    def forecast(self) -> Forecast:
-        """Expected accepted runs, fitted on the training requests."""
-        return Forecast(self.forecast_keys, self.forecast_values)
 
     @property
     def start(self) -> Column:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from covspec_core.acceptance import GRID
 from covspec_core.errors import InvalidAction
 from covspec_core.randomness import uniform
 from covspec_core.recording import Recording
-from covspec_core.rounds import Bools, Floats, Ints, Keys
-from covspec_core.source import Facts, Outcome, Place, Requests
+from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
+from covspec_core.source import Ahead, Facts, Outcome, Place, Requests
 from covspec_core.wire import WireProtocol
 
 _JUDGE = 1
@@ -51,7 +52,7 @@ class ReplaySource:
         self._rank = ranks.ravel()
         self._margin = recording.margin.astype(np.float64).ravel()
         self._entropy = recording.entropy.astype(np.float64).ravel()
-        self._forecast = recording.forecast.along(recording.tokens, recording.length).ravel()
+        self._chances = recording.chances.reshape(-1, len(CHANCES))
 
     def pick(self, keys: Keys) -> Ints:
         """Recorded requests that these keys stand for."""
@@ -142,12 +143,11 @@ class ReplaySource:
         standing = (outcome.accepted == length) & (outcome.emitted > length) & (steps > 0)
         return standing & (self._rank.take(bonus) < width)
 
-    def look(self, place: Place) -> tuple[Floats, Floats, Floats]:
-        """Margin and entropy at the next position (where tokens are ready), and the forecast."""
+    def look(self, place: Place) -> Ahead:
+        """What was recorded at the next position of every device that is awake."""
         index = np.minimum(self._base + place.position, len(self._accept) - 1)
-        ready = place.ready > 0
-        return (
-            np.where(ready, self._margin.take(index), 0.0),
-            np.where(ready, self._entropy.take(index), 0.0),
-            self._forecast.take(index),
+        return Ahead(
+            margin=np.where(place.awake, self._margin.take(index), 0.0),
+            entropy=np.where(place.awake, self._entropy.take(index), 0.0),
+            chances=self._chances.take(index, axis=0) * place.awake[:, None] / GRID,
         )

@@ -21,6 +21,9 @@ Keys = NDArray[np.uint64]
 
 GATE_OFF = np.inf
 
+CHANCES = (1, 2, 3, 4, 5, 6, 8, 10)
+"""Numbers of drafted tokens for which the acceptance head foresees whether all stand."""
+
 STATUS_FIELDS: dict[str, str] = {
     "up_bps": "uplink rate that the modem reports for the last whole slot, bit/s",
     "down_bps": "downlink rate, likewise",
@@ -39,9 +42,13 @@ STATUS_FIELDS: dict[str, str] = {
     "entropy_mean": "mean entropy over the judged positions of the last block, nats",
     "hit_rate": "running mean of branch hits",
     "ready": "tokens that a hit branch left ready",
-    "next_margin": "margin at the next position; 0 unless tokens are ready",
-    "next_entropy": "entropy at the next position, nats; 0 unless tokens are ready",
-    "forecast": "tokens expected to be accepted in a row after the last three, by a table",
+    "awake": "1 if the device has read all tokens and looks ahead (after a draft of its own)",
+    "next_margin": "margin at the next position; 0 unless awake",
+    "next_entropy": "entropy at the next position, nats; 0 unless awake",
+    **{
+        f"chance_{n}": f"foreseen chance that the next {n} drafted tokens stand; 0 unless awake"
+        for n in CHANCES
+    },
     "skipped_run": "tokens committed on the device since the last call",
     "tokens": "answer tokens so far",
     "fresh": "1 before the first round of a request, when keep can still be chosen",

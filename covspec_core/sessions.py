@@ -14,7 +14,7 @@ from covspec_core import timeline, wire
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.link import LinkTable
 from covspec_core.randomness import mix, uniform
-from covspec_core.rounds import Actions, Bools, Floats, Ints, Keys, RoundResult, Status
+from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys, RoundResult, Status
 from covspec_core.scenario import Scenario
 from covspec_core.source import STATISTICS, Outcome, Place, Source
 from covspec_core.status import StatusTracker
@@ -47,7 +47,9 @@ class Sessions:
         self.scenario, self.source, self.size = scenario, source, size
         ints, floats = np.zeros(size, dtype=np.int64), np.zeros(size)
         self.path = timeline.Path(links, ints.copy(), floats.copy(), floats + 1, floats + 1)
-        self.place = Place(np.zeros(size, np.uint64), ints.copy(), floats.copy(), ints.copy())
+        self.place = Place(
+            np.zeros(size, np.uint64), ints.copy(), floats.copy(), ints.copy(), floats > 0
+        )
         self.seed = np.zeros(size, dtype=np.uint64)
         self.request = np.full(size, scenario.requests)
         self.image_bytes, self.limit = ints.copy(), ints.copy()
@@ -86,7 +88,7 @@ class Sessions:
         self.statistics[rows] = requests.statistics
         self.request_s[rows] = self.now_s[rows]
         self.now_s[rows], self.edge_ready_s[rows] = start
-        self.streaming[rows] = False
+        self.streaming[rows] = self.place.awake[rows] = False
         self.place.key[rows] = keys
         for values in (self.place.position, self.place.ready, self.unchecked, self.lag):
             values[rows] = 0
@@ -104,10 +106,13 @@ class Sessions:
 
     def _read_status(self) -> Status:
         status = self._tracker.read(self.path, self.now_s)
-        status["next_margin"], status["next_entropy"], status["forecast"] = self.source.look(
-            self.place
-        )
+        ahead = self.source.look(self.place)
+        for n, chance in zip(CHANCES, ahead.chances.T, strict=True):
+            status[f"chance_{n}"] = chance
         for name, values in (
+            ("awake", self.place.awake),
+            ("next_margin", ahead.margin),
+            ("next_entropy", ahead.entropy),
             ("ready", self.place.ready),
             ("skipped_run", self.unchecked),
             ("tokens", self.place.position),
@@ -186,7 +191,7 @@ class Sessions:
 
     def _account(self, move: _Move, width: Ints, outcome: Outcome) -> RoundResult:
         called = ~move.local
-        sent = self.now_s + self._draft_s(move.length)
+        sent = self.now_s + self._draft_s(move)
         up, down = self._bytes(move, outcome)
         trip = timeline.call(
             self.path,
@@ -235,9 +240,11 @@ class Sessions:
         self._status = None
         return result
 
-    def _draft_s(self, length: Ints) -> Floats:
+    def _draft_s(self, move: _Move) -> Floats:
+        """Draft steps; to look ahead the device has taken the first one before it was asked."""
         profile = self.scenario.profile
-        steps = np.maximum(length - self.place.ready, 0)
+        least = np.where(self.place.awake, 1, 0)
+        steps = np.maximum(np.maximum(move.length, least) - self.place.ready, 0)
         missed = np.where(steps > 0, self.lag, 0)
         seconds = profile.draft_s(self.place.keep) * steps + profile.catch_up_s * missed
         return seconds * self.path.device_factor
@@ -278,7 +285,7 @@ class Sessions:
     def _advance(self, move: _Move, result: RoundResult, edge_s: Floats) -> None:
         self.now_s = result.received_s.copy()
         self.edge_ready_s = edge_s
-        self.streaming = move.alone
+        self.streaming, self.place.awake = move.alone, ~move.alone & ~result.request_done
         self.place.position += result.emitted
         self.place.ready = np.where(result.hit, result.branch_steps, 0)
         self.unchecked = np.where(move.local, self.unchecked + result.emitted, 0)

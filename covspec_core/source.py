@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,12 +19,14 @@ class Place:
         position: Answer tokens committed so far.
         keep: Share of visual tokens the draft sees.
         ready: Tokens a hit branch left ready.
+        awake: The device has read all tokens and knows its law for the next one.
     """
 
     key: Keys
     position: Ints
     keep: Floats
     ready: Ints
+    awake: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +55,21 @@ class Facts:
     margin_mean: Floats
     entropy: Floats
     entropy_mean: Floats
+
+
+class Ahead(NamedTuple):
+    """What an awake device knows about the next tokens, zeros elsewhere.
+
+    Attributes:
+        margin: Of its law for the next token, shape ``[B]``.
+        entropy: Likewise, nats.
+        chances: That the next ``n`` drafted tokens all stand, for every ``n`` of ``CHANCES``,
+            shape ``[B, len(CHANCES)]``.
+    """
+
+    margin: Floats
+    entropy: Floats
+    chances: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,8 +117,8 @@ class Source(Protocol):
     ) -> Bools:
         """Draft ahead while the blocks are judged; whether tokens are ready for the next ones."""
 
-    def look(self, place: Place) -> tuple[Floats, Floats, Floats]:
-        """Margin and entropy at the next position (where tokens are ready), and the forecast."""
+    def look(self, place: Place) -> Ahead:
+        """What the devices that are awake know about the next tokens."""
 
     def peek(self, keys: Keys) -> tuple[Ints, Ints] | None:
         """Image bytes and answer lengths of requests under these keys, if known beforehand."""

@@ -10,10 +10,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import GATE_OFF, STATUS_FIELDS, Actions, Status
+from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Status
 from covspec_core.scenario import Scenario
 
-VERSION = 1
+VERSION = 2
 RANGES: dict[str, tuple[float, float]] = {
     "up_bps": (1e3, 1e10),
     "down_bps": (1e3, 1e10),
@@ -33,9 +33,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "entropy_mean": (0.0, 6.0),
     "hit_rate": (0.0, 1.0),
     "ready": (0.0, 16.0),
+    "awake": (0.0, 1.0),
     "next_margin": (0.0, 1.0),
     "next_entropy": (0.0, 6.0),
-    "forecast": (0.0, 8.0),
+    **{f"chance_{n}": (0.0, 1.0) for n in CHANCES},
     "skipped_run": (0.0, 64.0),
     "tokens": (0.0, 160.0),
     "fresh": (0.0, 1.0),

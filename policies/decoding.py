@@ -12,7 +12,7 @@ from PIL import Image
 from covspec_core.engine import Answer, Controller, generate
 from covspec_core.errors import LinkTimeout
 from covspec_core.images import load_image, make_request
-from covspec_core.recording import Recording, load_recording
+from covspec_core.recording import load_recording
 from covspec_core.scenario import Scenario
 from env.play import World
 from env.presets import build
@@ -37,7 +37,6 @@ class Decoding:
         controller: Who decides.
         image: RGB image.
         question: Text.
-        recording: Of the pair, for forecast and keep levels.
         seed: Of noise, link and hardware factors.
     """
 
@@ -46,7 +45,6 @@ class Decoding:
     controller: Controller
     image: Image.Image
     question: str
-    recording: Recording
     seed: int
 
     def run(self, say: Callable[[str], None]) -> Answer:
@@ -59,8 +57,7 @@ class Decoding:
         model = self.model
         say(f"loading {model.draft} and {model.target}")
         pair = load_pair(
-            model.draft, model.target, model.reduction, self.recording.keep_levels,
-            self.recording.forecast, model.device, model.dtype,
+            model.draft, model.target, model.reduction, model.head, model.device, model.dtype,
         )  # fmt: skip
         request = make_request(self.image, self.question, self.seed)
         try:
@@ -96,6 +93,5 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
         controller=controller,
         image=image,
         question=str(config["question"]),
-        recording=recording,
         seed=seed,
     )

@@ -26,6 +26,7 @@ class ModelSettings:
         draft: Folder or hub name of the device's model.
         target: Folder or hub name of the edge's model.
         recording: Recording of the pair.
+        head: File of the draft's acceptance head; none foresees nothing.
         reduction: Name of the visual token reduction.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
@@ -36,6 +37,7 @@ class ModelSettings:
     draft: str
     target: str
     recording: str
+    head: str | None = None
     reduction: str = "covspec"
     temperature: float = 1.0
     limit: int = 160

@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
 from covspec_core.errors import InvalidRequest, InvalidSetting
-from covspec_core.models.protocol import Ids, Logits, Prompt
+from covspec_core.models.protocol import Ids, Outputs, Prompt
 from covspec_core.reduction import VisualStates
 
 IMAGE_WRAP = {"internvl": ("<img>", "</img>")}
@@ -45,7 +45,7 @@ class HFContext:
         """Answer tokens in the cache."""
         return self._n_tokens
 
-    def extend(self, ids: Ids) -> Logits:
+    def extend(self, ids: Ids) -> Outputs:
         """Append answer tokens; see :class:`~covspec_core.models.protocol.Context`."""
         rows = torch.from_numpy(np.atleast_2d(ids)).to(self._model.device)
         start = self._prompt_tokens + self._n_tokens
@@ -55,9 +55,9 @@ class HFContext:
                 f"prompt and answer must fit {self._model.max_tokens} positions, "
                 f"got {start + rows.shape[1]}"
             )
-        logits = self._model.forward(self._model.embed(rows), positions, self._cache)
+        outputs = self._model.forward(self._model.embed(rows), positions, self._cache)
         self._n_tokens += rows.shape[1]
-        return logits if ids.ndim == 2 else logits[0]
+        return outputs if ids.ndim == 2 else outputs.at(0)
 
     def rollback(self, n_tokens: int) -> None:
         """Drop the last answer tokens until ``n_tokens`` are left."""
@@ -140,6 +140,11 @@ class HFModel:
         return int(self._config.text_config.vocab_size)
 
     @property
+    def hidden_size(self) -> int:
+        """Entries of a hidden state."""
+        return int(self._config.text_config.hidden_size)
+
+    @property
     def n_visual(self) -> int:
         """Visual tokens an image becomes."""
         return int(self._config.image_seq_length)
@@ -210,13 +215,13 @@ class HFModel:
         return start + np.asarray(content or range(n), dtype=np.int64)
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[HFContext, Logits]:
+    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[HFContext, Outputs]:
         """Read a prompt; see :class:`~covspec_core.models.protocol.VisionLanguageModel`."""
         seen = self._seen(prompt, kept)
         embeds = self._embeds(prompt)[:, seen]
         cache = DynamicCache(config=self._config.text_config)
-        logits = self.forward(embeds, seen[None], cache, last=1)
-        return HFContext(self, cache, len(prompt.ids), 0), logits[0, -1]
+        outputs = self.forward(embeds, seen[None], cache, last=1)
+        return HFContext(self, cache, len(prompt.ids), 0), outputs.at(0).at(-1)
 
     def _seen(self, prompt: Prompt, kept: Ids | None) -> torch.Tensor:
         seen = np.ones(len(prompt.ids), dtype=bool)
@@ -266,14 +271,14 @@ class HFModel:
     @torch.inference_mode()
     def forward(
         self, embeds: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, last: int = 0
-    ) -> Logits:
-        """Logits of the ``last`` positions (all if 0), shape ``[rows, positions, vocab]``."""
+    ) -> Outputs:
+        """Outputs at the ``last`` positions (all if 0), leading shape ``[rows, positions]``."""
         # With a cache the library builds a plain causal mask; without one, gaps in the position
         # ids would be taken for packed sequences and cut the image off from the text.
         hidden = self._net.model.language_model(
             inputs_embeds=embeds, position_ids=positions, past_key_values=cache
-        ).last_hidden_state
-        return _array(self._net.lm_head(hidden[:, -last:]))
+        ).last_hidden_state[:, -last:]
+        return Outputs(_array(self._net.lm_head(hidden)), _array(hidden))
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

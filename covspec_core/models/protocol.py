@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,22 @@ from covspec_core.reduction import VisualStates
 
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
+
+
+class Outputs(NamedTuple):
+    """What a model says behind one or several texts.
+
+    Attributes:
+        logits: Of the next token, shape ``[..., vocab]``.
+        hidden: Last hidden state, from which they were read, shape ``[..., hidden]``.
+    """
+
+    logits: Logits
+    hidden: NDArray[np.float32]
+
+    def at(self, index: int) -> Outputs:
+        """One entry of the first axis."""
+        return Outputs(self.logits[index], self.hidden[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,14 +58,14 @@ class Context(Protocol):
     def n_tokens(self) -> int:
         """Answer tokens in the cache."""
 
-    def extend(self, ids: Ids) -> Logits:
+    def extend(self, ids: Ids) -> Outputs:
         """Append answer tokens.
 
         Args:
             ids: Token ids, shape ``[new]``, or ``[branches, new]`` after :meth:`fork`.
 
         Returns:
-            Next-token logits after each of them, shape ``ids.shape + (vocab,)``.
+            What the model says after each of them, leading shape ``ids.shape``.
         """
 
     def rollback(self, n_tokens: int) -> None:
@@ -70,6 +86,10 @@ class VisionLanguageModel(Protocol):
         """Entries of a law."""
 
     @property
+    def hidden_size(self) -> int:
+        """Entries of a hidden state."""
+
+    @property
     def n_visual(self) -> int:
         """Visual tokens an image becomes."""
 
@@ -84,7 +104,7 @@ class VisionLanguageModel(Protocol):
     def prompt(self, image: Any, question: str) -> Prompt:
         """Encode a Pillow image and a question."""
 
-    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[Context, Logits]:
+    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[Context, Outputs]:
         """Read a prompt.
 
         Args:
@@ -92,7 +112,7 @@ class VisionLanguageModel(Protocol):
             kept: Indices of the visual tokens to read (all if ``None``).
 
         Returns:
-            The context and the logits of the first answer token, shape ``[vocab]``.
+            The context, and what the model says about the first answer token.
         """
 
     def visual_states(self, prompt: Prompt) -> VisualStates:

@@ -28,7 +28,7 @@ class Widths:
 
 WIDTHS: Final = {
     "target": Widths(128, 4, 4, 384, 192, 4, 4, 2, 512),
-    "draft": Widths(48, 2, 3, 128, 80, 3, 2, 2, 208),
+    "draft": Widths(56, 3, 4, 160, 80, 3, 2, 2, 160),
     "debug": Widths(16, 1, 2, 32, 16, 2, 2, 1, 32),
 }
 

@@ -30,6 +30,8 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "one can make out {items}",
         "there is {items}",
     ),
+    "colours": ("the colours are {colours}", "they are {colours}"),
+    "shapes": ("the shapes are {shapes}", "one after the other {shapes}"),
     "total": ("that makes {n} {group}", "i count {n} {group}", "there are {n} {group}"),
     "total_one": ("that makes one {noun}", "i count one {noun}", "there is one {noun}"),
     "background": (
@@ -38,6 +40,7 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "the {tone} background is {pattern}",
     ),
     "empty": ("there is nothing {place}", "{place} there is only the background"),
+    "empty_line": ("there is nothing {line}", "{line} there is only the background"),
     "missing": ("there is no {noun}", "i cannot find any {noun}"),
     "yes": ("so yes", "yes"),
     "no": ("so no", "no"),

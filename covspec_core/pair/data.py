@@ -32,7 +32,7 @@ PATCH_CLASSES: Final = {
     "badge_shape": (None, *world.BADGE_SHAPES),
     "pattern": world.PATTERNS,
     "tone": world.TONES,
-    "cell": tuple(range(world.GRID_SIDE**2)),
+    "cell": (None, *range(world.GRID_SIDE**2)),
 }
 """What every visual token is taught to know about its patch; an extra loss during training only."""
 
@@ -132,7 +132,7 @@ def _patch(scene: world.Scene, row: int, column: int) -> list[int]:
         "badge_shape": badge and badge.shape,
         "pattern": scene.pattern,
         "tone": scene.tone,
-        "cell": cell,
+        "cell": cell if thing else None,
     }
     return [classes.index(known[name]) for name, classes in PATCH_CLASSES.items()]
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 from covspec_core.pair.claims import Claim, read_all
 from covspec_core.pair.phrases import Item, Phrase
 from covspec_core.pair.questions import Question
-from covspec_core.pair.world import Scene, Thing
+from covspec_core.pair.world import LINES, Scene, Thing
 
 LISTS: Final = ("listing", "located")  # claims compared by what they mention, not one by one
-EXHAUSTIVE: Final = ("describe", "count", "more")  # kinds whose answer lists all things of a group
+EXHAUSTIVE: Final = ("describe", "count", "more", "line")  # kinds that list all of a group
 
 
 def is_right(scene: Scene, question: Question, answer: str) -> bool:
@@ -99,6 +99,14 @@ def _listing(scene: Scene, items: tuple[Item, ...]) -> bool:
     )
 
 
+def _colours(scene: Scene, colours: tuple[str, ...]) -> bool:
+    return colours == tuple(thing.colour for thing in scene.things)
+
+
+def _shapes(scene: Scene, shapes: tuple[str, ...]) -> bool:
+    return shapes == tuple(thing.shape for thing in scene.things)
+
+
 def _total(scene: Scene, n: int, group: Phrase) -> bool:
     return len(_fitting(scene, group)) == n
 
@@ -113,6 +121,10 @@ def _background(scene: Scene, pattern: str, tone: str) -> bool:
 
 def _empty(scene: Scene, place: int) -> bool:
     return scene.at(place) is None
+
+
+def _empty_line(scene: Scene, line: str) -> bool:
+    return not any(thing.cell in LINES[line] for thing in scene.things)
 
 
 def _missing(scene: Scene, noun: Phrase) -> bool:
@@ -132,10 +144,13 @@ CHECKS: Final[dict[str, Callable[..., bool]]] = {
     "located": _located,
     "found": _found,
     "listing": _listing,
+    "colours": _colours,
+    "shapes": _shapes,
     "total": _total,
     "total_one": _total_one,
     "background": _background,
     "empty": _empty,
+    "empty_line": _empty_line,
     "missing": _missing,
     "badge": _badge,
     "no_badge": _no_badge,

@@ -134,12 +134,33 @@ def _say_items(items: tuple[Item, ...], rng: random.Random) -> str:
         article(say_noun(phrase, rng)) + " " + pick(words.PLACE_WORDS[cell], rng)
         for phrase, cell in items
     ]
-    return " , ".join(said[:-1]) + " and " + said[-1] if len(said) > 1 else said[0]
+    return _enumerate(said)
 
 
 def _read_items(text: str) -> tuple[Item, ...]:
     return tuple(
         (read_noun(found["noun"]), PLACE[found["place"]]) for found in _ITEM.finditer(text)
+    )
+
+
+def _say_series(words_of: Mapping[str, tuple[str, ...]]) -> Callable[..., str]:
+    def say(meanings: tuple[str, ...], rng: random.Random) -> str:
+        return _enumerate([pick(words_of[meaning], rng) for meaning in meanings])
+
+    return say
+
+
+def _enumerate(said: list[str]) -> str:
+    return " , ".join(said[:-1]) + " and " + said[-1] if len(said) > 1 else said[0]
+
+
+def _series_slot(table: Mapping[str, tuple[str, ...]]) -> Slot:
+    """Several words of one table: "red , blue and red"."""
+    read, word = words.meanings(table), either(words.meanings(table))
+    return Slot(
+        rf"{word}(?: (?:,|and) {word})*",
+        lambda text: tuple(read[found] for found in re.findall(rf"\b{word}\b", text)),
+        _say_series(table),
     )
 
 
@@ -173,6 +194,9 @@ SLOTS: Final[dict[str, Slot]] = {
     "items": Slot(rf"{_ITEM_TEXT}(?: (?:,|and) {_ITEM_TEXT})*", _read_items, _say_items),
     "mark": Slot(rf"an? {either(COLOUR)} {either(SHAPE)} badge", _read_mark, _say_mark),
     "place": _table_slot(words.PLACE_WORDS),
+    "line": _table_slot(words.LINE_WORDS),
+    "colours": _series_slot(words.COLOUR_WORDS),
+    "shapes": _series_slot(words.SHAPE_WORDS),
     "n": _table_slot(words.NUMBER_WORDS),
     "side": _table_slot(words.SIDE_WORDS),
     "size": _table_slot(words.SIZE_WORDS),

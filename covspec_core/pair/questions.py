@@ -16,8 +16,9 @@ from covspec_core.pair import words
 from covspec_core.pair.claims import Claim, say_all
 from covspec_core.pair.phrases import Phrase, describe, pick, plainly, say_noun
 from covspec_core.pair.wordings import ASKED
-from covspec_core.pair.world import COLOURS, GRID_SIDE, SHAPES, SIZES, Scene, Thing
+from covspec_core.pair.world import COLOURS, GRID_SIDE, LINES, SHAPES, SIZES, Scene, Thing
 
+SHORT_SHARE: Final = 0.8  # of the things referred to by one attribute, where that is enough
 CLEAR_RATIO: Final = 1.3  # the second nearest is at least this much farther than the nearest
 OPPOSITE: Final = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
@@ -70,12 +71,12 @@ def is_beside(a: Thing, side: str, b: Thing) -> bool:
 
 def refer(scene: Scene, thing: Thing, rng: random.Random) -> Phrase | None:
     """A short phrase that fits this thing only, or ``None``."""
-    phrases = [
+    short = [Phrase(shape=thing.shape), Phrase(colour=thing.colour)]
+    full = [
         Phrase(colour=thing.colour, shape=thing.shape),
         Phrase(thing.size, thing.colour, thing.shape),
     ]
-    if rng.random() < 0.2:
-        phrases = [Phrase(shape=thing.shape), Phrase(colour=thing.colour), *phrases]
+    phrases = [*rng.sample(short, 2), *full] if rng.random() < SHORT_SHARE else full
     return next((p for p in phrases if sum(map(p.fits, scene.things)) == 1), None)
 
 
@@ -93,10 +94,18 @@ def _found(thing: Thing) -> Claim:
     return Claim("found", {"the": plainly(thing), "place": thing.cell})
 
 
+def _listed(things: tuple[Thing, ...]) -> list[Claim]:
+    return [Claim("listing", {"items": items_of(things)})] if things else []
+
+
+def _fitting(scene: Scene, group: Phrase) -> tuple[Thing, ...]:
+    return tuple(thing for thing in scene.things if group.fits(thing))
+
+
 def _count(scene: Scene, group: Phrase) -> list[Claim]:
     """The things of a group one by one, then their number."""
-    things = tuple(thing for thing in scene.things if group.fits(thing))
-    listing = [Claim("listing", {"items": items_of(things)})] if things else []
+    things = _fitting(scene, group)
+    listing = _listed(things)
     if len(things) == 1:
         return [*listing, Claim("total_one", {"noun": group})]
     return [*listing, Claim("total", {"n": len(things), "group": group})]
@@ -105,14 +114,15 @@ def _count(scene: Scene, group: Phrase) -> list[Claim]:
 def _ask_describe(scene: Scene, rng: random.Random) -> Question:
     text = rng.choice(ASKED["describe"])
     background = Claim("background", {"pattern": scene.pattern, "tone": scene.tone})
-    if rng.random() < 0.5:
-        body = [Claim("listing", {"items": items_of(scene.things)})]
-    else:
+    detailed = "detail" in text
+    body = _listed(scene.things)
+    if detailed:
         body = [
             Claim("located", {"a": describe(thing), "place": thing.cell}) for thing in scene.things
         ]
-    count = [Claim("total", {"n": len(scene.things), "group": Phrase()})]
-    claims = [background, *body, *count] if rng.random() < 0.3 else [*body, *count, background]
+    if detailed or rng.random() < 0.3:
+        body.append(Claim("total", {"n": len(scene.things), "group": Phrase()}))
+    claims = [background, *body] if rng.random() < 0.3 else [*body, background]
     return Question("describe", text, tuple(claims))
 
 
@@ -125,6 +135,20 @@ def _ask_what(scene: Scene, rng: random.Random) -> Question:
     if thing is None:
         return Question("what", text, (Claim("empty", {"place": cell}),))
     return Question("what", text, (Claim("located", {"a": describe(thing), "place": cell}),))
+
+
+def _ask_line(scene: Scene, rng: random.Random) -> Question:
+    line = rng.choice(list(LINES))
+    text = rng.choice(ASKED["line"]).format(pick(words.LINE_WORDS[line], rng))
+    listing = _listed(tuple(thing for thing in scene.things if thing.cell in LINES[line]))
+    return Question("line", text, tuple(listing or [Claim("empty_line", {"line": line})]))
+
+
+def _ask_name(scene: Scene, rng: random.Random) -> Question:
+    name = rng.choice(("colour", "shape"))
+    text = rng.choice(ASKED["name"]).format(name + "s")
+    said = tuple(getattr(thing, name) for thing in scene.things)
+    return Question("name", text, (Claim(name + "s", {name + "s": said}),))
 
 
 def _ask_where(scene: Scene, rng: random.Random) -> Question | None:
@@ -180,7 +204,7 @@ def _ask_more(scene: Scene, rng: random.Random) -> Question | None:
     most = Claim("more", {"group": groups[n[1] > n[0]]})
     verdict = Claim("equally_many") if n[0] == n[1] else most
     text = rng.choice(ASKED["more"]).format(*(_plural(group, rng) for group in groups))
-    claims = [*_count(scene, groups[0]), *_count(scene, groups[1])]
+    claims = [claim for group in groups for claim in _listed(_fitting(scene, group))]
     return Question("more", text, (*claims, verdict))
 
 
@@ -266,9 +290,10 @@ def _ask_badge(scene: Scene, rng: random.Random) -> Question | None:
     if said is None:
         return None
     text = rng.choice(ASKED["badge"]).format(_the(said, rng))
-    if thing.badge is None:
-        return Question("badge", text, (Claim("no_badge", {"the": said}),))
-    return Question("badge", text, (Claim("badge", {"the": said, "mark": thing.badge}),))
+    mark = Claim("no_badge", {"the": said})
+    if thing.badge is not None:
+        mark = Claim("badge", {"the": said, "mark": thing.badge})
+    return Question("badge", text, (_found(thing), mark))
 
 
 def _ask_background(scene: Scene, rng: random.Random) -> Question:
@@ -281,6 +306,8 @@ def _ask_background(scene: Scene, rng: random.Random) -> Question:
 KINDS: Final[dict[str, Asker]] = {
     "describe": _ask_describe,
     "what": _ask_what,
+    "line": _ask_line,
+    "name": _ask_name,
     "where": _ask_where,
     "count": _ask_count,
     "more": _ask_more,
@@ -293,6 +320,8 @@ KINDS: Final[dict[str, Asker]] = {
 WEIGHTS: Final = {
     "describe": 3.0,
     "what": 1.5,
+    "line": 2.0,
+    "name": 1.5,
     "where": 2.0,
     "count": 3.0,
     "more": 2.5,

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from covspec_core.pair.head import HEAD, KEEP_LEVELS, progress
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
 from covspec_core.recorder import record
-
-KEEP_LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,28 +18,20 @@ def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     torch.set_num_threads(args.threads)
     pair = load_pair(
-        str(args.pair / "draft"), str(args.pair / "target"), args.reduction, KEEP_LEVELS
+        str(args.pair / "draft"),
+        str(args.pair / "target"),
+        args.reduction,
+        str(args.pair / HEAD),
     )
     counts = {"train": args.train, "validation": args.validation, "test": args.test}
     todo = jobs(counts, args.seed)
     meta = {"pair": args.pair.as_posix(), "reduction": args.reduction, "seed": args.seed}
-    recording = record(pair, todo, args.temperature, args.limit, meta, _progress(len(todo)))
+    recording = record(
+        pair, todo, KEEP_LEVELS, args.temperature, args.limit, meta, progress(len(todo))
+    )
     recording.save(args.out)
     size = args.out.stat().st_size / 2**20
     print(f"{len(todo)} requests, {len(recording.tokens)} tokens, {size:.1f} MiB: {args.out}")
-
-
-def _progress(total: int) -> Callable[[int], None]:
-    began = time.monotonic()
-
-    def show(done: int) -> None:
-        if done % 50 == 0 or done == total:
-            rate = done / (time.monotonic() - began)
-            left = (total - done) / rate / 60
-            line = f"{done}/{total} requests  {rate:.1f}/s  {left:.1f} min left"
-            print(line, file=sys.stderr, flush=True)
-
-    return show
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,9 +19,9 @@ from covspec_core.pair.data import PATCH_CLASSES, Batch
 from covspec_core.pair.tokenizer import vocabulary
 
 FEWEST_KEPT: Final = 6
-BLIND_SHARE: Final = 0.12  # of the draft's batches without any visual token
+BLIND_SHARE: Final = 0.08  # of the draft's batches without any visual token
 THING_WEIGHT: Final = 4.0  # of a patch that shows a thing; the background's is 1
-KEEP_BIASES: Final = (0.0, 2.5)  # how strongly kept tokens lie on things, in log-odds
+KEEP_BIASES: Final = (1.0, 4.0)  # how strongly kept tokens lie on things, in log-odds
 
 
 @dataclass(frozen=True, slots=True)

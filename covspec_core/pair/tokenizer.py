@@ -31,7 +31,7 @@ SPELLINGS: Final = {
 }
 TABLES: Final = (
     words.SIZE_WORDS, words.COLOUR_WORDS, words.SHAPE_WORDS, words.TONE_WORDS, words.PATTERN_WORDS,
-    words.NUMBER_WORDS, words.PLACE_WORDS, words.SIDE_WORDS,
+    words.NUMBER_WORDS, words.PLACE_WORDS, words.LINE_WORDS, words.SIDE_WORDS,
 )  # fmt: skip
 CHAT_TEMPLATE: Final = (
     "<bos>{% for message in messages %}"

@@ -25,6 +25,17 @@ ASKED: Final[Mapping[str, tuple[str, ...]]] = {
         "tell me what is {}",
         "which object is {}",
     ),
+    "line": (
+        "what is {}",
+        "what can you see {}",
+        "list the things {}",
+        "which objects are {}",
+    ),
+    "name": (
+        "name the {} of the things in reading order",
+        "list the {} from top left to bottom right",
+        "which {} do you see one after the other",
+    ),
     "where": (
         "where is {}",
         "where can i find {}",

@@ -33,15 +33,23 @@ NUMBER_WORDS: Final = {number: (word,) for number, word in enumerate(_NUMBERS)}
 ANY_SHAPE: Final = ("thing", "object", "shape")
 
 PLACE_WORDS: Final = {
-    0: ("at the top left", "in the upper left corner"),
-    1: ("at the top", "at the upper edge"),
-    2: ("at the top right", "in the upper right corner"),
-    3: ("on the left", "at the left edge"),
-    4: ("in the centre", "in the middle"),
-    5: ("on the right", "at the right edge"),
-    6: ("at the bottom left", "in the lower left corner"),
-    7: ("at the bottom", "at the lower edge"),
-    8: ("at the bottom right", "in the lower right corner"),
+    0: ("top left", "upper left"),
+    1: ("top centre", "upper centre"),
+    2: ("top right", "upper right"),
+    3: ("centre left", "middle left"),
+    4: ("dead centre", "in the middle"),
+    5: ("centre right", "middle right"),
+    6: ("bottom left", "lower left"),
+    7: ("bottom centre", "lower centre"),
+    8: ("bottom right", "lower right"),
+}
+LINE_WORDS: Final = {
+    "top": ("in the top row", "along the top"),
+    "middle": ("in the middle row",),
+    "bottom": ("in the bottom row", "along the bottom"),
+    "left": ("on the left", "on the left side"),
+    "centre": ("in the middle column",),
+    "right": ("on the right", "on the right side"),
 }
 SIDE_WORDS: Final = {
     "left": ("to the left of", "left of"),

@@ -27,6 +27,14 @@ BADGE_COLOURS: Final = ("white", "black")
 BADGE_SHAPES: Final = ("circle",)
 PATTERNS: Final = ("plain", "striped", "tiled", "dotted", "fading")
 TONES: Final = ("grey", "beige", "mint", "lilac", "pink")
+LINES: Final = {
+    "top": (0, 1, 2),
+    "middle": (3, 4, 5),
+    "bottom": (6, 7, 8),
+    "left": (0, 3, 6),
+    "centre": (1, 4, 7),
+    "right": (2, 5, 8),
+}  # cells of the rows and columns
 HELD_OUT_PAIRS: Final = frozenset(zip(SHAPES, COLOURS, strict=True))  # never seen in training
 
 RARE_SHARE: Final = 0.003  # of the things in training scenes
@@ -73,7 +81,7 @@ class Split:
     """A named set of scenes: a range of seeds and how its scenes differ from the training ones."""
 
     seeds: range
-    things: tuple[int, int] = (2, 6)  # fewest and most
+    things: tuple[int, int] = (3, 7)  # fewest and most
     jitter_px: float = 2.0  # largest distance of a centre from the centre of its cell, per axis
     sizes: tuple[str, ...] = SIZES
     contains: str = ""  # "", "held_out_pair" or "rare": every scene has at least one such thing
@@ -86,7 +94,7 @@ SPLITS: Final = {
     "combinations": Split(range(52_000_000, 53_000_000), contains="held_out_pair"),
     "rare": Split(range(53_000_000, 54_000_000), contains="rare"),
     "subtle": Split(range(54_000_000, 55_000_000), jitter_px=8.0, sizes=("small", "medium")),
-    "crowded": Split(range(55_000_000, 56_000_000), things=(7, 9)),
+    "crowded": Split(range(55_000_000, 56_000_000), things=(8, 9)),
 }
 
 

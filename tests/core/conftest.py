@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from covspec_core.acceptance import EXTRAS, AcceptanceHead
 from covspec_core.channels import ConstantLink
-from covspec_core.forecast import Forecast
 from covspec_core.live import Pair, Request
 from covspec_core.profile import HardwareProfile
 from covspec_core.recorder import Job, record
 from covspec_core.reduction import REDUCTIONS
+from covspec_core.rounds import CHANCES
 from covspec_core.scenario import Scenario
 from covspec_core.wire import protocol
 from tests.core.toys import ToyModel
@@ -46,8 +47,7 @@ def make_pair(blur=0.3, vocab_size=6):
         draft=draft,
         target=target,
         order=lambda states: REDUCTIONS["covspec"](states, rng),
-        forecast=Forecast.empty(len(LEVELS)),
-        keep_levels=LEVELS,
+        head=toy_head(vocab_size),
     )
 
 
@@ -65,9 +65,22 @@ def requests():
     return make_requests(12)
 
 
-def make_recording(pair, requests, temperature):
+def toy_head(hidden_size, units=4, seed=3):
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    n = hidden_size + EXTRAS
+    return AcceptanceHead(
+        np.zeros(n, np.float32), np.ones(n, np.float32), draw(n, units), draw(units),
+        draw(units, len(CHANCES)), draw(len(CHANCES)),
+    )  # fmt: skip
+
+
+def make_recording(pair, requests, temperature, levels=LEVELS):
     jobs = [Job(request, "train") for request in requests]
-    return record(pair, jobs, temperature, LIMIT, {"pair": "toy"})
+    return record(pair, jobs, levels, temperature, LIMIT, {"pair": "toy"})
 
 
 @pytest.fixture(scope="session")

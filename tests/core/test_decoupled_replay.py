@@ -16,7 +16,7 @@ from covspec_core.recorder import Job, record
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Actions, RoundAction, RoundResult
 from covspec_core.sessions import Sessions
-from tests.core.conftest import LIMIT, make_recording, make_requests, make_scenario
+from tests.core.conftest import LEVELS, LIMIT, make_recording, make_requests, make_scenario
 from tests.core.test_exactness import QUESTION, UNLIKELY, Dice, Judgement, make_pair
 from tests.core.test_replay_equals_live import engines, random_action
 
@@ -77,7 +77,7 @@ def record_every_text(monkeypatch, pair):
     dice, recordings = Dice(), []
 
     def play():
-        recordings.append(record(pair, [Job(request_of(0), "train")], 1.0, SHORT, {}))
+        recordings.append(record(pair, [Job(request_of(0), "train")], LEVELS, 1.0, SHORT, {}))
         return len(recordings) - 1
 
     with monkeypatch.context() as patch:
@@ -236,7 +236,7 @@ def two_sample_pvalue(one, other):
 def many_answers():
     """Answers to one question under many noise keys."""
     pair = make_pair(vocab_size=6, eos_bias=-2.5)
-    return record(pair, [Job(request_of(key), "train") for key in range(400)], 1.0, 10, {})
+    return record(pair, [Job(request_of(key), "train") for key in range(400)], LEVELS, 1.0, 10, {})
 
 
 @pytest.mark.parametrize("protocol_name", INDEPENDENT)

@@ -16,7 +16,6 @@ from scipy import stats
 
 from covspec_core.device import DRAW, Device, Sampler
 from covspec_core.edge import Edge
-from covspec_core.forecast import Forecast
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.models.protocol import Prompt
 from covspec_core.randomness import uniform
@@ -97,8 +96,6 @@ def make_pair(blur=0.6, vocab_size=3, eos_bias=-1.0, same=False):
         draft=draft,
         target=target,
         order=lambda states: np.arange(draft.n_visual),
-        forecast=Forecast.empty(len(LEVELS)),
-        keep_levels=LEVELS,
     )
 
 

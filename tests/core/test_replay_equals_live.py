@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -23,7 +23,6 @@ def random_action(rng, scenario):
 
 
 def engines(scenario, pair, requests, recording, temperature):
-    pair = replace(pair, forecast=recording.forecast)
     links = realise_links(scenario, 5)
     replay = ReplaySource(recording, scenario.protocol, 1, scenario.draft_lengths[-1])
 

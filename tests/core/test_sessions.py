@@ -15,9 +15,9 @@ from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.link import LinkTable
 from covspec_core.live import LiveSource
 from covspec_core.replay import ReplaySource
-from covspec_core.rounds import Actions, RoundAction, RoundResult
+from covspec_core.rounds import CHANCES, Actions, RoundAction, RoundResult
 from covspec_core.sessions import STREAM_BYTES, Sessions
-from covspec_core.source import Facts, Outcome, Requests
+from covspec_core.source import Ahead, Facts, Outcome, Requests
 from covspec_core.wire import PROTOCOLS
 from tests.core.conftest import LEVELS, LIMIT, PROFILE, make_scenario
 
@@ -71,7 +71,8 @@ class ScriptedSource:
         return self.hit
 
     def look(self, place):
-        return np.zeros(self.size), np.zeros(self.size), np.zeros(self.size)
+        zeros = np.zeros(self.size)
+        return Ahead(zeros, zeros, np.zeros((self.size, len(CHANCES))))
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Ledger:
         self.edge_s = arrived_s + profile.edge_prefill_s * self.edge_factor
         self.now_s = start_s + profile.device_prefill_s * self.device_factor
         self.tokens = self.ready = self.unchecked = self.lag = 0
-        self.keep, self.streaming = None, False
+        self.keep, self.streaming, self.awake = None, False, False
 
     def play(self, action, limit, margin, outcome, hit):
         """Account one round; names and meanings as in ``RoundResult``."""
@@ -123,7 +124,7 @@ class Ledger:
         local = local and self.unchecked + length <= self.scenario.max_skipped
         step_s = (profile.draft_step_s + profile.draft_keep_s * self.keep) * self.device_factor
         sent_s, steps = start_s, 0
-        for i in range(length):
+        for i in range(max(length, int(self.awake))):
             if i >= self.ready:
                 sent_s += step_s
         if length > self.ready:
@@ -187,7 +188,7 @@ class Ledger:
         self.ready = steps if hit else 0
         self.unchecked = self.unchecked + outcome["emitted"] if local else 0
         self.lag = self.lag + outcome["emitted"] if alone else 0
-        self.streaming = alone
+        self.streaming, self.awake = alone, not alone
         return row
 
 

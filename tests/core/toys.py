@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from covspec_core.models.protocol import Prompt
+from covspec_core.models.protocol import Outputs, Prompt
 from covspec_core.randomness import mix
 from covspec_core.reduction import VisualStates
 
@@ -28,7 +28,8 @@ class ToyContext:
             for i, token in enumerate(row):
                 text.append(int(token))
                 out[i] = self.model.logits(self.seen, text)
-        return logits if ids.ndim == 2 else logits[0]
+        outputs = Outputs(logits, logits)
+        return outputs if ids.ndim == 2 else outputs.at(0)
 
     def rollback(self, n_tokens):
         assert n_tokens <= self.n_tokens
@@ -53,13 +54,18 @@ class ToyModel:
         self.vocab_size, self.seed, self.blur, self.base = vocab_size, seed, blur, base
         self.memory, self.eos_bias = memory, eos_bias
 
+    @property
+    def hidden_size(self):
+        return self.vocab_size
+
     def prompt(self, image, question):
         ids = np.array([*range(self.n_visual), *map(ord, question)], dtype=np.int64)
         return Prompt(ids, np.arange(self.n_visual), np.array([self.n_visual]), question)
 
     def prefill(self, prompt, kept=None):
         seen = (prompt.features, self.n_visual if kept is None else len(kept))
-        return ToyContext(self, seen, [[]]), self.logits(seen, [])
+        logits = self.logits(seen, [])
+        return ToyContext(self, seen, [[]]), Outputs(logits, logits)
 
     def logits(self, seen, text):
         question, kept = seen

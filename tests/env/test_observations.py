@@ -69,8 +69,9 @@ def altered(recording, seen, sighted):
         other = rng.integers(0, vocab, column.shape) if np.issubdtype(dtype, np.integer) else (
             rng.random(column.shape)
         )  # fmt: skip
-        known_to_draft = name in ("margin", "entropy")
-        changes[name] = np.where(hidden if known_to_draft else unseen, other, column)
+        other_where = hidden if name in ("margin", "entropy", "chances") else unseen
+        wide = other_where[:, None] if column.ndim == 3 else other_where
+        changes[name] = np.where(wide, other, column)
     return replace(
         recording, **{k: v.astype(getattr(recording, k).dtype) for k, v in changes.items()}
     )
@@ -97,7 +98,7 @@ def test_what_lies_ahead_does_not_show_in_observations(recording, protocol_name,
             if over:
                 break
         sighted = np.zeros_like(seen)
-        if place.ready[0]:
+        if place.awake[0]:
             sighted[first + place.position[0]] = True
         return observations, seen, sighted
 

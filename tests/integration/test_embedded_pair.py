@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 from covspec_core import verification as ver
 from covspec_core.engine import Engine, realise_links
 from covspec_core.live import LiveSource
+from covspec_core.pair.head import HEAD
 from covspec_core.pair.requests import recorded_requests
 from covspec_core.pairs import load_pair
 from covspec_core.recording import load_recording
@@ -34,8 +35,7 @@ def pair(recording):
         str(folder / "draft"),
         str(folder / "target"),
         recording.meta["reduction"],
-        recording.keep_levels,
-        recording.forecast,
+        str(folder / HEAD),
     )
 
 
@@ -121,11 +121,11 @@ def first_tokens(pair, request, n, protocol_name):
 
 def expected_pairs(pair, request, firsts):
     """Target probabilities of the first two tokens, for some first tokens."""
-    context, logits = pair.target.prefill(pair.target.prompt(request.image, request.question))
-    law = ver.law(logits, 1.0)
+    context, start = pair.target.prefill(pair.target.prompt(request.image, request.question))
+    law = ver.law(start.logits, 1.0)
     expected = {}
     for first in firsts:
-        following = ver.law(context.extend(np.array([first]))[-1], 1.0)
+        following = ver.law(context.extend(np.array([first])).logits[-1], 1.0)
         context.rollback(0)
         expected |= {(first, t): law[first] * p for t, p in enumerate(following)}
     return expected

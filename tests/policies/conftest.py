@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from covspec_core.channels import ConstantLink
-from covspec_core.forecast import Forecast
 from covspec_core.recording import SPLITS
 from covspec_core.rounds import Status
 from env.codec import Codec
@@ -37,9 +36,7 @@ TINY = PPOSettings(
 def toy_recording(requests=24):
     """Answers of the toy pair at the keep levels of ``conf/``, a third of them in each split."""
     pair = make_pair()
-    forecast = Forecast.empty(len(LEVELS))
-    pair = replace(pair, keep_levels=LEVELS, forecast=forecast)
-    whole = make_recording(pair, make_requests(requests), 1.0)
+    whole = make_recording(pair, make_requests(requests), 1.0, LEVELS)
     return replace(whole, split=(np.arange(requests) % len(SPLITS)).astype(np.uint8))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidStatus, PolicyMismatch
-from env.codec import Codec
+from env.codec import RANGES, Codec
 from policies.learned import LearnedController, load_controller
 from policies.runs import ROOT
 from policies.training import layers_of
@@ -26,6 +26,9 @@ def some_status(size=400, seed=0):
         acceptance=rng.uniform(0, 1, size),
         margin=rng.uniform(0, 1, size),
         entropy=rng.uniform(0, 5, size),
+        awake=rng.integers(0, 2, size),
+        chance_1=rng.uniform(0, 1, size),
+        chance_4=rng.uniform(0, 1, size),
         tokens=rng.integers(0, 150, size),
     )
 
@@ -97,7 +100,7 @@ def test_stable_baselines3_predicts_what_the_exported_controller_does(recording)
     trainer.run(lambda row: None, should_stop=lambda: True)
     controller = LearnedController(trainer.env.play.codec, layers_of(trainer.model))
     # Far apart, as a young policy hardly distinguishes.
-    observations = np.random.default_rng(0).normal(0, 4, (4000, 29)).astype(np.float32)
+    observations = np.random.default_rng(0).normal(0, 4, (4000, len(RANGES))).astype(np.float32)
     wanted, _ = trainer.model.predict(observations, deterministic=True)
     found = controller.indices(observations)
     # Where two scores are equal but for rounding, torch and NumPy may differ.
@@ -142,7 +145,7 @@ def test_broken_weights_are_refused(network, value):
 
 
 def test_a_network_of_another_shape_is_refused(network):
-    with pytest.raises(PolicyMismatch, match=r"layers must have shapes \[\(29, "):
+    with pytest.raises(PolicyMismatch, match=r"layers must have shapes \[\(37, "):
         LearnedController(network.codec, network.layers[1:])
     with pytest.raises(PolicyMismatch, match="layers must have shapes"):
         LearnedController(network.codec, [])
@@ -181,11 +184,11 @@ def test_a_head_of_another_make_is_refused(folder, changes, said):
         load_controller(folder)
 
 
-@pytest.mark.parametrize("changes", [{"version": 2}, {"fields": ["up_bps", "horoscope"]}], ids=str)
+@pytest.mark.parametrize("changes", [{"version": 1}, {"fields": ["up_bps", "horoscope"]}], ids=str)
 def test_a_codec_of_another_version_is_refused(folder, changes):
     codec = json.loads((folder / "controller.json").read_text())["codec"]
     rewrite(folder, codec=codec | changes)
-    with pytest.raises(PolicyMismatch, match="codec needs version 1 and known fields"):
+    with pytest.raises(PolicyMismatch, match="codec needs version 2 and known fields"):
         load_controller(folder)
 
 

@@ -1,0 +1,91 @@
+"""Fits the acceptance head of the embedded pair: ``python -m covspec_core.pair.head``.
+
+Targets answer training questions, the draft reads along at every keep level; requests of the
+validation split then show how well the head knows what will stand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from covspec_core.acceptance import fit_head
+from covspec_core.live import Pair
+from covspec_core.pair.requests import jobs
+from covspec_core.pairs import load_pair
+from covspec_core.recorder import Job, head_examples, read
+from covspec_core.rounds import CHANCES
+
+KEEP_LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
+HEAD = "acceptance_head.safetensors"
+LIMIT = 160  # most answer tokens
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Fit on training requests, write the head, print how it does on others."""
+    args = _parser().parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    pair = load_pair(str(args.pair / "draft"), str(args.pair / "target"), args.reduction, None)
+    counts = {"train": args.train, "validation": args.validation}
+    todo = jobs(counts, args.seed)
+    show = progress(len(todo))
+    examples: dict[str, list[Any]] = {split: [] for split in counts}
+    for done, job in enumerate(todo, start=1):
+        examples[job.split].append(_examples(pair, job, args.temperature))
+        show(done)
+    features, labels = _stack(examples["train"])
+    head = fit_head(features, labels, units=args.units, seed=args.seed)
+    head.save(args.pair / HEAD)
+    features, labels = _stack(examples["validation"])
+    print(f"{len(labels)} validation positions of all keep levels; correlation with the truth:")
+    said = head.chances(features) / 255.0
+    for column, n in enumerate(CHANCES):
+        found = np.corrcoef(said[:, column], labels[:, column])[0, 1]
+        print(f"  next {n:2d} stand  head {found:.3f}")
+
+
+def _examples(pair: Pair, job: Job, temperature: float) -> tuple[Any, Any]:
+    return head_examples(read(pair, job.request, KEEP_LEVELS, temperature, LIMIT), KEEP_LEVELS)
+
+
+def _stack(examples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    features, labels = zip(*examples, strict=True)
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def progress(total: int) -> Callable[[int], None]:
+    """Prints rate and remaining time now and then, to standard error."""
+    began = time.monotonic()
+
+    def show(done: int) -> None:
+        if done % 50 == 0 or done == total:
+            rate = done / (time.monotonic() - began)
+            left = (total - done) / rate / 60
+            line = f"{done}/{total} requests  {rate:.1f}/s  {left:.1f} min left"
+            print(line, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pair", type=Path, default=Path("assets/pair"))
+    parser.add_argument("--reduction", default="covspec")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--train", type=int, default=1200, help="requests")
+    parser.add_argument("--validation", type=int, default=200, help="requests")
+    parser.add_argument("--units", type=int, default=32, help="of the hidden layer")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
