@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from covspec_core.provenance import provenance
 from covspec_core.recording import load_recording
 from env.play import World
 from policies import figures
 from policies.console import run_entry, say
 from policies.factory import TunedOnce, make_controller
 from policies.report import build_report, judge_all, markdown, write_report
-from policies.runs import new_run, provenance
+from policies.runs import new_run
 from policies.settings import read_output, read_run
 from policies.tracking import Tracker
 

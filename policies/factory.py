@@ -12,9 +12,19 @@ from env.codec import Codec
 from env.play import World
 from env.presets import build
 from policies.learned import load_controller
-from policies.rules import AdaptiveRule, Fixed, Random, RuleSettings, device_only, edge_only
+from policies.rules import (
+    AdaptiveRule,
+    Fixed,
+    Foresight,
+    Random,
+    RuleSettings,
+    device_only,
+    edge_only,
+)
 from policies.settings import ControllerSettings, TuningSettings
 from policies.tuning import tune_rule
+
+RULES = {"rule": AdaptiveRule, "foresight": Foresight}
 
 
 def make_controller(
@@ -36,8 +46,8 @@ def make_controller(
         return load_controller(values["path"], Codec.of(scenario))
     if settings.kind == "tuned":
         return AdaptiveRule(scenario, tuned())
-    if settings.kind == "rule":
-        return AdaptiveRule(scenario, build(RuleSettings, values, settings.name))
+    if settings.kind in RULES:
+        return RULES[settings.kind](scenario, build(RuleSettings, values, settings.name))
     if settings.kind == "fixed":
         return Fixed(build(RoundAction, values, settings.name))
     if settings.kind == "device_only":

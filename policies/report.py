@@ -49,7 +49,7 @@ def build_report(
     judged: Judged, provenance: Mapping[str, Any], config: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
     """Everything a report holds, as plain values."""
-    rivals = ("paper_rule", "paper_rule_lossless", "tuned_rule")
+    rivals = ("paper_rule", "paper_rule_gated", "tuned_rule")
     return {
         "provenance": dict(provenance),
         "config": dict(config),

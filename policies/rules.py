@@ -10,9 +10,11 @@ import numpy as np
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.profile import HardwareProfile
-from covspec_core.rounds import GATE_OFF, Actions, Floats, Ints, RoundAction, Status
+from covspec_core.rounds import CHANCES, GATE_OFF, Actions, Floats, Ints, RoundAction, Status
 from covspec_core.scenario import MOST_TOKENS, Scenario
 from covspec_core.wire import download_bytes
+
+_UP_TO = np.arange(CHANCES[-1] + 1)
 
 
 class Fixed:
@@ -68,7 +70,8 @@ class RuleSettings:
     Attributes:
         keep: Share of visual tokens; 64 of 768 in the paper.
         width: Branches; at most 4 candidates in the digest's reading.
-        gate_threshold: Smallest margin at which a block skips its check.
+        gate_threshold: Smallest margin at which a block skips its check; the scenario's if
+            ``None``, so that all its controllers give the same guarantee.
         weight: Of the newest round in the running acceptance.
         start: Acceptance before anything was seen.
         shortest: Shortest draft; 0 allows the edge alone, which the paper's rule does not know.
@@ -80,7 +83,7 @@ class RuleSettings:
 
     keep: float = 1 / 12
     width: int = 4
-    gate_threshold: float = 0.5
+    gate_threshold: float | None = None
     weight: float = 0.2
     start: float = 0.9
     shortest: int = 1
@@ -115,6 +118,8 @@ class AdaptiveRule:
     def __init__(self, scenario: Scenario, settings: RuleSettings) -> None:
         self._profile: HardwareProfile = scenario.profile
         self._settings, self._burst = settings, scenario.edge_burst
+        gate = settings.gate_threshold
+        self._gate = scenario.gate_threshold if gate is None else gate
         lengths = np.array(scenario.draft_lengths)
         allowed = (lengths >= settings.shortest) & (lengths <= settings.longest)
         if not allowed.any():
@@ -140,34 +145,60 @@ class AdaptiveRule:
             keep=np.full(n, self._settings.keep),
             draft_length=self._lengths[best],
             branch_width=np.full(n, self._settings.width),
-            gate_threshold=np.full(n, self._settings.gate_threshold),
+            gate_threshold=np.full(n, self._gate),
         )
 
     def _update(self, status: Status) -> None:
         judged = status["accepted"] + status["rejected"]
         called = (status["drafted"] > 0) & (status["skipped_run"] == 0) & (judged > 0)
-        if self._settings.gate_threshold < GATE_OFF:
+        if self._gate < GATE_OFF:
             # A block that ended its request may have skipped its check; the status cannot tell.
             called &= (status["fresh"] == 0) | (status["rejected"] > 0)
         newest = status["accepted"] / np.maximum(judged, 1)
         step = self._settings.weight * (newest - self._acceptance)
         self._acceptance += np.where(called, step, 0.0)
 
+    def _expected(self, status: Status) -> tuple[Floats, Floats]:
+        """Tokens that a round of every length brings, and the chance that all drafted ones stand.
+
+        Returns:
+            Shape ``[B, lengths]`` each.
+        """
+        a = np.clip(self._acceptance, 0.01, 0.99)[:, None] ** self._settings.acceptance_scale
+        return (1 - a ** (self._lengths + 1)) / (1 - a), a**self._lengths
+
     def _tokens_per_s(self, status: Status) -> Floats:
         """Expected tokens per second, shape ``[B, lengths]``."""
         profile, settings = self._profile, self._settings
         g: Ints = self._lengths
-        a = np.clip(self._acceptance, 0.01, 0.99)[:, None] ** settings.acceptance_scale
+        tokens, all_stand = self._expected(status)
         device, edge = status["device_factor"][:, None], status["edge_factor"][:, None]
         steps = np.maximum(g - status["ready"][:, None], 0)
         trip = settings.delay_scale * status["rtt_s"][:, None]
         law_s = settings.law_scale * self._law_bits / status["down_bps"][:, None]
         draft_s = profile.draft_s(settings.keep) * device * steps
-        check_s = profile.verify_s(g + 1) * edge + trip + (1 - a**g) * law_s
-        rate: Floats = (1 - a ** (g + 1)) / (1 - a) / (draft_s + check_s)
+        check_s = profile.verify_s(g + 1) * edge + trip + (1 - all_stand) * law_s
+        rate: Floats = tokens / (draft_s + check_s)
         alone_s = profile.edge_step_s * edge * self._burst
         alone_s = alone_s + np.where(status["streaming"][:, None] > 0, 0.0, trip)
         return np.where(g == 0, self._burst / alone_s, rate)
+
+
+class Foresight(AdaptiveRule):
+    """The same rule with what the acceptance head foresees in place of the running mean.
+
+    Model-predictive control over one round: wherever the device is awake, expected tokens and the
+    chance of a rejection come from the head.
+    """
+
+    def _expected(self, status: Status) -> tuple[Floats, Floats]:
+        usual = super()._expected(status)
+        known = np.stack([status[f"chance_{n}"] for n in CHANCES], axis=1)
+        seen = np.stack([np.interp(_UP_TO, (0, *CHANCES), (1.0, *row)) for row in known])
+        g = np.minimum(self._lengths, CHANCES[-1])
+        foreseen = np.cumsum(seen, axis=1)[:, g], seen[:, g]
+        awake = status["awake"][:, None] > 0
+        return np.where(awake, foreseen[0], usual[0]), np.where(awake, foreseen[1], usual[1])
 
 
 def edge_only(scenario: Scenario) -> Fixed:

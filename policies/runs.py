@@ -1,25 +1,17 @@
-"""Folders of runs: never overwritten, never used twice at once, always with provenance."""
+"""Folders of runs: never overwritten, never used twice at once, written whole or not at all."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from covspec_core.errors import RunConflict
-
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("numpy", "torch", "transformers", "gymnasium", "stable-baselines3", "hydra-core")
 
 
 def new_run(runs_dir: Path, name: str | None, label: str) -> Path:
@@ -77,35 +69,6 @@ def point_latest(folder: Path) -> None:
     fresh = folder.parent / f".latest-{os.getpid()}"
     fresh.symlink_to(folder.name)
     fresh.replace(link)
-
-
-def provenance(seed: int) -> dict[str, Any]:
-    """Commit, command, seed, versions and hardware: what every figure carries."""
-    return {
-        "commit": _git("rev-parse", "HEAD") or "unknown",
-        "changed_files": len((_git("status", "--porcelain") or "").splitlines()),
-        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "seed": seed,
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
-        "time": f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z}",
-    }
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

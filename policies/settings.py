@@ -99,7 +99,9 @@ def _at_least_one(where: str, settings: Any) -> None:
 
 
 OUTPUTS = ("text", "json")
-KINDS = ("edge_only", "device_only", "random", "fixed", "rule", "tuned", "learned")
+KINDS = (
+    "edge_only", "device_only", "random", "fixed", "rule", "foresight", "tuned", "learned",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ class ControllerSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InvalidSetting(f"controller kind must be one of {KINDS}, got {self.kind!r}")
-        shapes: dict[str, type] = {"rule": RuleSettings, "fixed": RoundAction}
+        shapes: dict[str, type] = {
+            "rule": RuleSettings, "foresight": RuleSettings, "fixed": RoundAction,
+        }  # fmt: skip
         if self.kind in shapes:
             build(shapes[self.kind], self.values, f"controller {self.name}")
         allowed = {"device_only": {"keep"}, "learned": {"path"}}.get(self.kind, set())

@@ -16,6 +16,7 @@ import yaml
 from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.images import load_image
+from covspec_core.provenance import ROOT, provenance
 from covspec_core.recording import load_recording
 from covspec_core.reduction import reduction
 from env.play import World
@@ -29,11 +30,9 @@ from policies.learned import LearnedController, load_controller
 from policies.report import Judged, build_report, judge_all, write_report
 from policies.rules import AdaptiveRule
 from policies.runs import (
-    ROOT,
     claimed,
     new_run,
     point_latest,
-    provenance,
     write_json,
     write_text,
 )

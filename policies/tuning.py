@@ -21,7 +21,7 @@ def tune_rule(
     seed: int,
     progress: Callable[[int, float], None] = lambda trial, best: None,
 ) -> tuple[RuleSettings, float]:
-    """Constants of the adaptive rule with the best mean speed-up; lossless, so without gate.
+    """Constants of the adaptive rule with the best mean speed-up, under the scenario's gate.
 
     Args:
         world: Training scenario, links and requests.
@@ -69,7 +69,6 @@ def _suggest(trial: optuna.Trial | optuna.trial.FrozenTrial, world: World) -> Ru
     return RuleSettings(
         keep=trial.suggest_categorical("keep", scenario.keep_levels),
         width=trial.suggest_categorical("width", scenario.branch_widths),
-        gate_threshold=float("inf"),
         weight=trial.suggest_float("weight", 0.01, 0.6, log=True),
         start=trial.suggest_float("start", 0.5, 0.97),
         shortest=min(trial.suggest_categorical("shortest", [0, 1, 2]), most),

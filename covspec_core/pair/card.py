@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
+import json
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
-
-import torch
-import transformers
+from typing import Any, Final
 
 from covspec_core.models.small import N_VISUAL
+from covspec_core.pair.folders import TRAINING
 from covspec_core.pair.measure import FEW, KEPT, UNSEEN, Measured, measure
+from covspec_core.provenance import provenance
 from covspec_core.reduction import REDUCTIONS
 
 TEXT: Final = """---
@@ -42,7 +42,7 @@ every thing with all its attributes.
 Out of distribution, {n_unseen} questions each: `combinations` has pairs of shape and colour that
 training never showed; `rare` has shapes and colours that make up 0.3 % of the things in training;
 `subtle` asks for left, right, above and below of centres 3 to 10 pixels apart in the same column
-or row; `crowded` scenes hold 7 to 9 things, training ones 2 to 6.
+or row; `crowded` scenes hold 8 or 9 things, training ones 3 to 7.
 
 {unseen}
 
@@ -58,25 +58,15 @@ the reduction in the row.
 the target's laws, both with visual tokens dropped at random and with an extra loss that teaches
 every visual token what its patch shows.
 
-The target shipped here was not made by one such run. It was trained for 71 minutes on two cores
-shared with other work, in five stages; each went on from the weights before it after a change of
-the world or the recipe (wording of answers, badges, mix of questions, share of batches with all
-visual tokens, weight of patches that show things). The draft was then trained for 13 minutes by
-the command with `--compile --models draft`. Weights of one unbroken run were not measured.
-
-## Goals that were missed
-Without the image much can still be guessed: function words, and names that the question gives
-away. Shorter places and verdicts did not change that enough. Random tokens do well because few are
-needed: each knows its thing, and both models were trained with tokens dropped at random. On 150
-validation questions, 12 tokens gave 0.872 with the weights of relevance and activity in use (0.6
-and 0.4), 0.884 with the low-rank cover alone and 0.852 at random; no tried weighting gained 0.05.
+{training}
 
 ## Limits
 Not a model of natural images or of free language; the words it knows are those of the tokenizer.
 Out of distribution the share of right answers falls as the tables say.
 
 ## Provenance
-Commit {commit}, `{command}`, seed {seed}, {hardware}.
+Commit {commit}, `{command}`, seed {seed}, {hardware}, torch {torch},
+transformers {transformers}, Python {python}.
 """
 
 
@@ -101,8 +91,14 @@ def goals(measured: Measured) -> list[tuple[str, str, bool]]:
     ]
 
 
-def card(measured: Measured, command: str, seed: int) -> str:
-    """The model card."""
+def card(measured: Measured, training: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    """The model card.
+
+    Args:
+        measured: Every figure.
+        training: What ``pair.train`` wrote about its runs, by model.
+        made: Provenance of the figures.
+    """
     rows = [[goal, figure, "yes" if reached else "no"] for goal, figure, reached in goals(measured)]
     return TEXT.format(
         target=measured.parameters["target"],
@@ -114,10 +110,20 @@ def card(measured: Measured, command: str, seed: int) -> str:
         n_test=measured.questions[0],
         n_unseen=measured.questions[1],
         n_accepted=measured.questions[2],
-        commit=_git("rev-parse", "--short", "HEAD"),
-        command=command,
-        seed=seed,
-        hardware=_hardware(),
+        training="\n".join(_trained(name, run) for name, run in training.items()),
+        commit=made["commit"][:7],
+        command=made["command"],
+        seed=made["seed"],
+        hardware=made["hardware"],
+        **{name: made["versions"][name] for name in ("torch", "transformers", "python")},
+    )
+
+
+def _trained(name: str, run: Mapping[str, Any]) -> str:
+    return (
+        f"- {name}: {run['steps']:,} steps of {run['scenes']} scenes in {run['minutes']:.0f} "
+        f"minutes on {run['threads']} threads, learning rate {run['learning_rate']:g}, "
+        f"seed {run['seed']}, `{run['command']}`."
     )
 
 
@@ -150,21 +156,6 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-def _hardware() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    processor = f"{len(names)} x {names[0]}" if names else platform.processor()
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    threads = f"{torch.get_num_threads()} threads"
-    return f"{processor}, {threads}, {versions}, Python {platform.python_version()}"
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure and write the card."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,10 +171,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
+    training = json.loads((args.pair / TRAINING).read_text())
     measured = measure(args.pair, tuple(args.questions), args.seed)
     given = sys.argv[1:] if arguments is None else arguments
-    command = " ".join(["python -m covspec_core.pair.card", *given])
-    (args.pair / "README.md").write_text(card(measured, command, args.seed))
+    made = provenance(args.seed, shlex.join(["python", "-m", "covspec_core.pair.card", *given]))
+    (args.pair / "README.md").write_text(card(measured, training, made))
     for goal, figure, reached in goals(measured):
         print(f"{'yes' if reached else 'NO '}  {goal}: {figure}")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from covspec_core.models.small import build_image_processor
 from covspec_core.pair.tokenizer import build_tokenizer
+
+TRAINING: Final = "training.json"
+"""What was done to train a pair's models, beside their folders."""
 
 
 def export(model: Any, folder: Path) -> None:

@@ -7,6 +7,9 @@ images with visual tokens dropped at random, so that they bear reduction as larg
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any, Final
 import torch
 
 from covspec_core.pair.data import Batches, batches
-from covspec_core.pair.folders import export, load
+from covspec_core.pair.folders import TRAINING, export, load
 from covspec_core.pair.run import Recipe, Run
 
 RECIPES: Final = {
@@ -67,6 +70,23 @@ def main(arguments: list[str] | None = None) -> None:
             _compile(run.model)
         train(run, checkpoint, args.every)
         export(run.model, args.out / name)
+        _note(args.out / TRAINING, run, args.threads)
+
+
+def _note(path: Path, run: Run, threads: int) -> None:
+    """Add what was done to what is known of the pair's training."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    recipe = run.recipe
+    known[recipe.widths] = {
+        "steps": run.step,
+        "minutes": run.elapsed_s / 60,
+        "threads": threads,
+        "scenes": recipe.scenes,
+        "learning_rate": recipe.learning_rate,
+        "seed": recipe.seed,
+        "command": shlex.join(["python", "-m", "covspec_core.pair.train", *sys.argv[1:]]),
+    }
+    path.write_text(json.dumps(known, indent=2) + "\n")
 
 
 def _compile(model: Any) -> None:

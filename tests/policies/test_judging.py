@@ -18,7 +18,7 @@ from tests.policies.conftest import scores_with, toy_scenario
 MAKERS = {
     "edge_only": edge_only,
     "fixed": lambda scenario: Fixed(RoundAction(1 / 3, 4, 2)),
-    "paper_rule": lambda scenario: AdaptiveRule(scenario, RuleSettings()),
+    "paper_rule": lambda scenario: AdaptiveRule(scenario, RuleSettings(gate_threshold=0.5)),
     "lossless": lambda scenario: AdaptiveRule(scenario, RuleSettings(gate_threshold=float("inf"))),
 }
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from covspec_core.provenance import provenance
 from env.play import World
 from policies.card import write_card
 from policies.report import ALL, build_report, judge_all, markdown, write_report
 from policies.rules import AdaptiveRule, RuleSettings, edge_only
-from policies.runs import provenance
 from tests.policies.conftest import toy_scenario
 
 REGIMES = {"near": 1e6, "far": 2e4}

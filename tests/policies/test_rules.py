@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidAction, InvalidSetting
-from covspec_core.rounds import RoundAction
+from covspec_core.rounds import CHANCES, RoundAction
 from covspec_core.wire import download_bytes
 from env.play import World
 from policies.judging import judge
-from policies.rules import AdaptiveRule, Fixed, Random, RuleSettings, device_only, edge_only
+from policies.rules import (
+    AdaptiveRule,
+    Fixed,
+    Foresight,
+    Random,
+    RuleSettings,
+    device_only,
+    edge_only,
+)
 from tests.policies.conftest import status_with, toy_scenario
 
 LOSSLESS = RuleSettings(gate_threshold=float("inf"))
@@ -39,7 +47,7 @@ def slow_update(rule, acceptance, row):
     """The running acceptance after one round, from what its status says."""
     judged = row["accepted"] + row["rejected"]
     checked = row["drafted"] > 0 and row["skipped_run"] == 0 and judged > 0
-    hidden = rule.gate_threshold < np.inf and row["fresh"] and not row["rejected"]
+    hidden = (rule.gate_threshold or np.inf) < np.inf and row["fresh"] and not row["rejected"]
     if not checked or hidden:
         return acceptance
     return acceptance + rule.weight * (row["accepted"] / judged - acceptance)
@@ -91,7 +99,7 @@ def test_the_rule_takes_the_best_length_of_a_slow_loop_over_its_formula(scenario
             assert actions.draft_length[i] == lengths[int(np.argmax(rates))]
     assert set(actions.keep) == {rule.keep}
     assert set(actions.branch_width) == {rule.width}
-    assert set(actions.gate_threshold) == {rule.gate_threshold}
+    assert set(actions.gate_threshold) == {rule.gate_threshold or np.inf}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,7 @@ def test_the_rule_takes_the_best_length_of_a_slow_loop_over_its_formula(scenario
     ids=["edge alone", "committed unchecked", "perhaps unchecked at the end of a request"],
 )
 def test_a_round_without_a_check_teaches_the_rule_nothing(scenario, columns):
-    rule = RuleSettings(weight=1.0, start=0.3)
+    rule = RuleSettings(weight=1.0, start=0.3, gate_threshold=0.5)
     controller, fresh = AdaptiveRule(scenario, rule), AdaptiveRule(scenario, rule)
     controller.begin(1)
     fresh.begin(1)
@@ -197,3 +205,29 @@ def test_rules_that_a_scenario_has_no_choices_for_are_refused(scenario):
 def test_a_world_refuses_keep_levels_that_were_not_recorded(recording):
     with pytest.raises(InvalidSetting, match=r"keep_levels must be among .*got \[0.5\]"):
         World.load(toy_scenario(keep_levels=(0.0, 0.5, 1.0)), "train", recording)
+
+
+def foresee(scenario, **columns):
+    chances = {f"chance_{n}": columns.pop("each", 0.9) ** n for n in CHANCES}
+    rule = Foresight(scenario, RuleSettings(shortest=0, longest=10))
+    rule.begin(1)
+    return rule.decide(status_with(1, **({"awake": 1.0} | chances | columns))).draft_length[0]
+
+
+def test_foresight_drafts_until_a_token_that_will_not_stand(scenario):
+    sure = {f"chance_{n}": float(n <= 3) * 0.99**n for n in CHANCES}
+    assert foresee(scenario, **sure) == 3
+
+
+def test_foresight_asleep_is_the_adaptive_rule(scenario):
+    settings = RuleSettings(shortest=0, longest=10)
+    asleep = status_with(1, awake=0.0)
+    rules = Foresight(scenario, settings), AdaptiveRule(scenario, settings)
+    for rule in rules:
+        rule.begin(1)
+    both = [rule.decide(asleep) for rule in rules]
+    assert both[0].draft_length == both[1].draft_length
+
+
+def test_foresight_leaves_hopeless_places_to_the_edge(scenario):
+    assert foresee(scenario, each=0.02, streaming=1.0) == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from covspec_core.errors import InvalidSetting, RunConflict
-from policies import runs
+from covspec_core.provenance import ROOT
 from policies.console import run_entry, spell_out
-from policies.runs import ROOT, claimed, new_run, point_latest, provenance, write_json, write_text
+from policies.runs import claimed, new_run, point_latest, write_json, write_text
 
 HOLD = (
     "import sys\n"
@@ -95,25 +95,6 @@ def test_latest_leads_to_the_newest_run(tmp_path):
         point_latest(new_run(tmp_path, name, ""))
         assert (tmp_path / "latest").resolve() == (tmp_path / name).resolve()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest", "second"]
-
-
-def test_provenance_says_where_figures_come_from(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/train.py", "seed=3", "name=my run"])
-    made = provenance(3)
-    assert set(made) == {
-        "commit", "changed_files", "command", "seed", "versions", "hardware", "time",
-    }  # fmt: skip
-    assert made["command"] == "python train.py seed=3 'name=my run'"
-    assert made["seed"] == 3
-    assert set(made["versions"]) == {"python", *runs.PACKAGES}
-    assert "cores" in made["hardware"]
-    json.dumps(made)
-
-
-def test_provenance_does_without_git(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    made = provenance(0)
-    assert (made["commit"], made["changed_files"]) == ("unknown", 0)
 
 
 def full_disk(monkeypatch):

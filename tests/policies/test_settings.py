@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from covspec_core.errors import CoVSpecError, InvalidSetting, PolicyMismatch
 from env.codec import Codec
 from env.presets import CONF, build, preset
 from policies.factory import make_controller
-from policies.rules import AdaptiveRule, Fixed, Random, RuleSettings
+from policies.rules import AdaptiveRule, Fixed, Foresight, Random, RuleSettings
 from policies.settings import (
     KINDS,
     ControllerSettings,
@@ -49,17 +48,17 @@ def test_every_kind_has_a_file():
 def test_kinds_make_their_classes(scenario):
     kinds = {
         "fixed": Fixed, "edge_only": Fixed, "device_only": Fixed, "random": Random,
-        "paper_rule": AdaptiveRule,
+        "paper_rule": AdaptiveRule, "foresight": Foresight,
     }  # fmt: skip
     for name, kind in kinds.items():
         assert isinstance(made(ControllerSettings.named(name), scenario), kind)
 
 
-def test_the_papers_rule_has_the_defaults_and_loses_only_its_gate(scenario):
+def test_the_papers_rule_has_the_defaults_and_its_gate_on_request(scenario):
     paper = ControllerSettings.named("paper_rule")
-    lossless = ControllerSettings.named("paper_rule_lossless")
+    gated = ControllerSettings.named("paper_rule_gated")
     assert build(RuleSettings, paper.values, "x") == RuleSettings()
-    assert build(RuleSettings, lossless.values, "x") == RuleSettings(gate_threshold=np.inf)
+    assert build(RuleSettings, gated.values, "x") == RuleSettings(gate_threshold=0.5)
 
 
 def test_a_folder_is_a_learned_controller(scenario, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from covspec_core.pair.card import card, goals
 from covspec_core.pair.measure import FEW, KEPT, UNSEEN, Measured
+from covspec_core.provenance import provenance
 from covspec_core.reduction import REDUCTIONS
 
 
@@ -21,8 +22,17 @@ def test_every_goal_is_compared_with_what_was_measured():
     assert [reached for _, _, reached in goals(measured(few=0.62))] == [True] * 4 + [False] * 2
 
 
+TRAINED = {
+    "target": {
+        "steps": 4321, "scenes": 16, "minutes": 45.2, "threads": 2, "learning_rate": 1.5e-3,
+        "seed": 0, "command": "python -m covspec_core.pair.train",
+    }
+}  # fmt: skip
+
+
 def test_the_card_has_goals_figures_and_where_they_come_from():
-    text = card(measured(few=0.62), "python -m covspec_core.pair.card --seed 7", 7)
+    text = card(measured(few=0.62), TRAINED, provenance(7, "python -m covspec_core.pair.card"))
     assert "| draft alone clearly worse, by at least 10 points | 40.0% | yes |" in text
     assert "| covspec | 0.900 | 0.900 | 0.900 | 0.900 | 0.620 | 0.600 | 0.600 |" in text
-    assert "`python -m covspec_core.pair.card --seed 7`, seed 7" in text
+    assert "`python -m covspec_core.pair.card`, seed 7" in text
+    assert "target: 4,321 steps of 16 scenes in 45 minutes on 2 threads" in text

@@ -1,0 +1,50 @@
+"""Where a figure comes from: commit, command, seed, versions and hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PACKAGES: Final = ("numpy", "torch", "transformers", "gymnasium", "stable-baselines3", "hydra-core")
+
+
+def provenance(seed: int, command: str | None = None) -> dict[str, Any]:
+    """What every figure carries.
+
+    Args:
+        seed: Of the measurement.
+        command: That made it; the one of this process if ``None``.
+    """
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "changed_files": len((_git("status", "--porcelain") or "").splitlines()),
+        "command": command or shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": seed,
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "hardware": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "time": f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z}",
+    }
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
