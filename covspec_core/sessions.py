@@ -52,7 +52,7 @@ class Sessions:
         )
         self.seed = np.zeros(size, dtype=np.uint64)
         self.request = np.full(size, scenario.requests)
-        self.image_bytes, self.limit = ints.copy(), ints.copy()
+        self.limit = ints.copy()
         self.statistics = np.zeros((size, len(STATISTICS)))
         self.now_s, self.request_s, self.edge_ready_s = floats.copy(), floats.copy(), floats.copy()
         self.streaming = np.zeros(size, dtype=bool)
@@ -84,7 +84,7 @@ class Sessions:
             self.scenario.profile, self.path.rows(rows), self.now_s[rows], requests.image_bytes
         )
         self._check_deadline(start.edge_s - self.now_s[rows], rows)
-        self.image_bytes[rows], self.limit[rows] = requests.image_bytes, requests.limit
+        self.limit[rows] = requests.limit
         self.statistics[rows] = requests.statistics
         self.request_s[rows] = self.now_s[rows]
         self.now_s[rows], self.edge_ready_s[rows] = start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any, Final
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -88,12 +87,3 @@ def build_tokenizer() -> Any:
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
-
-
-def unknown_words(text: str, known: Iterable[str] | None = None) -> list[str]:
-    """Words of a question that no token stands for, in order."""
-    tokens = set(vocabulary() if known is None else known)
-    lower = text.lower()
-    for other, usual in SPELLINGS.items():
-        lower = lower.replace(other, usual)
-    return [word for word in re.findall(r"[^\s?!:;\"'()\-.,]+", lower) if word not in tokens]

@@ -375,12 +375,10 @@ def test_asking_the_edge_to_write_costs_one_way_of_a_message_a_request_at_most(r
     )
     sessions = replay_sessions(recording, scenario, 1)
     sessions.begin(np.arange(1), seeds_of(3))
-    image_bytes = sessions.image_bytes[0]
-    assert image_bytes < 3500  # it arrives within 0.48 s, before the device can ask
     expected = sessions.edge_only_s(np.arange(1))[0]
     ask_s = 0.5 + 8 * HEADER_BYTES / 1e5 + 0.2
     images = sessions.source.peek(sessions.place.key)[0]
-    assert images[0] == image_bytes
+    assert images[0] < 3500  # it arrives within 0.48 s, before the device can ask
     played = play_alone(sessions, scenario)[0]
     overhead_s = played - expected
     most_s = 2 * (ask_s - 0.2 - 8 * 2000 / 1e5)  # images have at least 2000 bytes

@@ -12,8 +12,10 @@ from PIL import Image
 
 from covspec_core.rounds import Actions, RoundAction
 from covspec_core.sessions import Sessions
+from env.picture import HEIGHT, WIDTH
 from env.play import World
-from env.render import HEIGHT, ROUNDS, TOKENS, WIDTH, WORK, Timeline, draw, size
+from env.render import ROUNDS, Timeline, draw
+from env.shown import TOKENS, WORK, size
 from env.single import CoVSpecEnv
 from tests.core.conftest import make_scenario
 from tests.env.conftest import LINKS, play

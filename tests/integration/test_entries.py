@@ -14,8 +14,8 @@ from importlib import import_module
 import pytest
 import yaml
 
+from covspec_core.provenance import ROOT
 from policies import console
-from policies.runs import ROOT
 from policies.training_run import EXAMPLE
 from tests.policies.conftest import toy_recording
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidStatus, PolicyMismatch
+from covspec_core.provenance import ROOT
 from env.codec import RANGES, Codec
 from policies.learned import LearnedController, load_controller
-from policies.runs import ROOT
 from policies.training import layers_of
 from tests.policies.conftest import make_trainer, random_network, status_with, toy_scenario
 

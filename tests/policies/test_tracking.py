@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from policies.runs import ROOT
+from covspec_core.provenance import ROOT
 from policies.tracking import Tracker, TrackingSettings, WandbSettings
 
 FILES = TrackingSettings(tensorboard=False, wandb=WandbSettings())
