@@ -28,6 +28,8 @@ class Scenario:
         branch_widths: Branch widths it may choose, ascending.
         gate_threshold: Margin from which a controller without a gate of its own skips checks;
             infinity keeps decoding lossless.
+        gate_levels: Margins among which a learned controller chooses instead, ascending; with none
+            it keeps to ``gate_threshold``.
         max_skipped: Tokens that may stand unchecked at most (gate).
         edge_burst: Tokens the edge decodes alone when the draft length is 0.
         requests: Requests of one session.
@@ -45,6 +47,7 @@ class Scenario:
     draft_lengths: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 8, 10)
     branch_widths: tuple[int, ...] = (0, 1, 2, 4)
     gate_threshold: float = GATE_OFF
+    gate_levels: tuple[float, ...] = ()
     max_skipped: int = 16
     edge_burst: int = 8
     requests: int = 4
@@ -62,6 +65,8 @@ class Scenario:
         _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
         if not self.gate_threshold >= 0:
             raise InvalidSetting(f"gate_threshold must be >= 0, got {self.gate_threshold}")
+        if self.gate_levels:
+            _ascending("gate_levels", self.gate_levels, 0.0, GATE_OFF)
         for name, least in (("max_skipped", 0), ("edge_burst", 1), ("requests", 1)):
             if getattr(self, name) < least:
                 raise InvalidSetting(f"{name} must be >= {least}, got {getattr(self, name)}")

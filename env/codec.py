@@ -61,6 +61,7 @@ class Codec:
         draft_lengths: Draft lengths to choose from.
         branch_widths: Branch widths to choose from.
         gate_threshold: Gate of every action; infinity is off.
+        gate_levels: Gates to choose from instead, a fourth part of an action; none by default.
         fields: Status fields of an observation, in order.
         version: Of the ranges in this module.
     """
@@ -69,6 +70,7 @@ class Codec:
     draft_lengths: tuple[int, ...]
     branch_widths: tuple[int, ...]
     gate_threshold: float = GATE_OFF
+    gate_levels: tuple[float, ...] = ()
     fields: tuple[str, ...] = tuple(RANGES)
     version: int = VERSION
 
@@ -92,6 +94,7 @@ class Codec:
             ("_keeps", np.array(self.keep_levels, dtype=float)),
             ("_lengths", np.array(self.draft_lengths, dtype=np.int64)),
             ("_widths", np.array(self.branch_widths, dtype=np.int64)),
+            ("_gates", np.array(self.gate_levels or (self.gate_threshold,))),
             ("_ends", np.array(self.sizes)),
         ):
             object.__setattr__(self, name, value)
@@ -104,6 +107,7 @@ class Codec:
             scenario.draft_lengths,
             scenario.branch_widths,
             scenario.gate_threshold,
+            scenario.gate_levels,
         )
 
     @staticmethod
@@ -123,9 +127,10 @@ class Codec:
         return asdict(self)
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Number of keep levels, draft lengths and branch widths."""
-        return len(self.keep_levels), len(self.draft_lengths), len(self.branch_widths)
+    def sizes(self) -> tuple[int, ...]:
+        """Number of keep levels, draft lengths and branch widths (and of gates to choose from)."""
+        parts = (self.keep_levels, self.draft_lengths, self.branch_widths, self.gate_levels)
+        return tuple(len(part) for part in parts if part)
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -134,7 +139,7 @@ class Codec:
 
     @property
     def action_space(self) -> spaces.MultiDiscrete:
-        """Indices of keep level, draft length and branch width."""
+        """Indices of keep level, draft length and branch width (and gate), ``P`` parts."""
         return spaces.MultiDiscrete(self.sizes)
 
     def encode(self, status: Status) -> NDArray[np.float32]:
@@ -152,7 +157,7 @@ class Codec:
         return np.clip((values - self._shift) * self._scale, 0.0, 1.0).astype(np.float32)
 
     def index(self, actions: Actions) -> NDArray[np.int64]:
-        """Indices of actions, shape ``[B, 3]``: the inverse of :meth:`decode`.
+        """Indices of actions, shape ``[B, P]``: the inverse of :meth:`decode`.
 
         Raises:
             InvalidAction: If a value is none of the choices.
@@ -161,29 +166,30 @@ class Codec:
             ("keep", actions.keep, self._keeps),
             ("draft_length", actions.draft_length, self._lengths),
             ("branch_width", actions.branch_width, self._widths),
+            ("gate_threshold", actions.gate_threshold, self._gates),
         )
         columns = []
-        for name, values, choices in parts:
-            near = np.abs(values[:, None] - choices).argmin(1)
-            wrong = ~np.isclose(choices[near], values)
+        for name, values, choices in parts[: len(self.sizes)]:
+            same = np.isclose(values[:, None], choices)
+            wrong = ~same.any(1)
             if wrong.any():
                 raise InvalidAction(f"{name} must be one of {choices}, got {values[wrong][0]}")
-            columns.append(near)
+            columns.append(same.argmax(1))
         return np.stack(columns, axis=1)
 
     def decode(self, indices: NDArray[np.integer]) -> Actions:
-        """Actions of every session from indices, shape ``[B, 3]``.
+        """Actions of every session from indices, shape ``[B, P]``.
 
         Raises:
             InvalidAction: If an index lies outside its space.
         """
         indices = np.asarray(indices)
-        fits = indices.dtype.kind in "iu" and indices.shape[1:] == (3,)
+        fits = indices.dtype.kind in "iu" and indices.shape[1:] == self._ends.shape
         if not fits or ((indices < 0) | (indices >= self._ends)).any():
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
         return Actions(
             keep=self._keeps[indices[:, 0]],
             draft_length=self._lengths[indices[:, 1]],
             branch_width=self._widths[indices[:, 2]],
-            gate_threshold=np.full(len(indices), self.gate_threshold),
+            gate_threshold=self._gates[indices[:, 3] if self.gate_levels else 0 * indices[:, 0]],
         )

@@ -10,13 +10,15 @@ import numpy as np
 from PIL import Image
 
 from covspec_core.engine import Answer, Controller, generate
-from covspec_core.errors import LinkTimeout
+from covspec_core.errors import InvalidSetting, LinkTimeout
 from covspec_core.images import load_image, make_request
 from covspec_core.recording import load_recording
 from covspec_core.scenario import Scenario
 from env.play import World
 from env.presets import build
 from policies.factory import TunedOnce, make_controller
+from policies.learned import LearnedController
+from policies.rules import Foresight
 from policies.settings import (
     ControllerSettings,
     ModelSettings,
@@ -87,6 +89,10 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
         lambda: World.load(scenario, "train", recording, seed), tuning, seed, lambda line: None
     )
     controller = make_controller(chosen, scenario, seed, tuned)
+    if model.head is None and isinstance(controller, Foresight | LearnedController):
+        raise InvalidSetting(
+            f"model.head must name an acceptance head, as {chosen.name} goes by it; got null"
+        )
     return Decoding(
         scenario=replace(scenario, **getattr(controller, "changes", {})),
         model=model,

@@ -20,7 +20,7 @@ EXPLORE = 0.25
 def demonstrations(
     world: World, teacher: Controller, sessions: int, rounds: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Observations ``[N, F]`` and what a teacher does there, as indices ``[N, 3]``.
+    """Observations ``[N, F]`` and what a teacher does there, as indices ``[N, P]``.
 
     Args:
         world: Scenario, links and requests.

@@ -57,7 +57,7 @@ class LearnedController:
         return self.codec.decode(self.indices(self.codec.encode(status)))
 
     def indices(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Most likely action indices for observations ``[B, F]``, shape ``[B, 3]``."""
+        """Most likely action indices for observations ``[B, F]``, shape ``[B, P]``."""
         scores = self.scores(observations)
         return np.stack([scores[:, head].argmax(1) for head in self._heads], axis=1)
 

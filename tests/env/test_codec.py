@@ -134,7 +134,7 @@ def test_a_codec_survives_a_file():
     [
         {"version": VERSION + 1},
         {"fields": ["up_bps", "horoscope"]},
-        {"gate_levels": [0.5]},
+        {"horizon": [0.5]},
         {"keep_levels": ["all"]},
     ],
     ids=str,
@@ -150,3 +150,15 @@ def test_a_codec_without_a_part_is_refused(name):
     del values[name]
     with pytest.raises(PolicyMismatch, match=name):
         Codec.from_dict(values)
+
+
+def test_gates_may_be_chosen_as_a_fourth_part():
+    codec = Codec((0.5, 1.0), (0, 4), (0,), gate_levels=(0.3, 0.6, np.inf))
+    indices = np.array(list(itertools.product(*map(range, codec.sizes))))
+    actions = codec.decode(indices)
+    np.testing.assert_array_equal(
+        np.array(codec.gate_levels)[indices[:, 3]], actions.gate_threshold
+    )
+    np.testing.assert_array_equal(codec.index(actions), indices)
+    assert codec.action_space.nvec.tolist() == [2, 2, 1, 3]
+    assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
