@@ -91,8 +91,8 @@ class Edge:
             return None if own == token else Verdict(message.round, index, own)
         assert message.q is not None
         q = message.q[index]
-        ratio = target[token] / max(float(q if q.ndim == 0 else q[token]), 1e-300)
-        if uniform(self._sampler.key, position, JUDGE) < ratio:
+        chance = ver.accept_probability(target[token], q if q.ndim == 0 else q[token])
+        if uniform(self._sampler.key, position, JUDGE) < chance:
             return None
         if self._kind.law_down:
             return Verdict(message.round, index, None, target.astype(np.float32))

@@ -14,6 +14,7 @@ from covspec_core.randomness import uniform
 from covspec_core.recording import Recording
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.source import Ahead, Facts, Outcome, Place, Requests
+from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
 
 _JUDGE = 1
@@ -46,8 +47,8 @@ class ReplaySource:
         if self._shared:
             self._accept = (recording.draw == recording.tokens).ravel()
         else:
-            ratio = recording.q / np.maximum(recording.p, np.finfo(np.float32).tiny)
-            self._accept = np.minimum(ratio, 1.0).ravel()
+            # Seen from the emitted token, the two laws change places.
+            self._accept = accept_probability(recording.q, recording.p).ravel()
         ranks = recording.rank_shared if self._shared else recording.rank
         self._rank = ranks.ravel()
         self._margin = recording.margin.astype(np.float64).ravel()

@@ -13,7 +13,7 @@ from covspec_core.randomness import mix
 from covspec_core.rounds import Floats
 from covspec_core.sessions import Sessions
 from env.play import World
-from env.rewards import MEGABYTE
+from env.rewards import MEGABYTE, RewardWeights
 
 PAPER_TOKENS = 1024
 """Tokens per request in the paper's tables; bytes are stated for as many."""
@@ -64,6 +64,21 @@ class Scores:
             "tokens_per_round": float(tokens / self.rounds.sum()),
             "n_sessions": len(self.seconds),
         }
+
+
+def worth(scores: Scores, weights: RewardWeights) -> float:
+    """Mean speed-up less all that a reward punishes beside time, in its proportion to time.
+
+    Equal to the mean speed-up where time is all that counts.
+    """
+    punished = {
+        "megabytes": scores.bytes / MEGABYTE,
+        "joules": scores.energy_j,
+        "charged": scores.charged,
+        "deviations": scores.deviations,
+    }
+    costs = sum(getattr(weights, name) * amount for name, amount in punished.items())
+    return float(np.mean(scores.speedup - costs / max(weights.time, 1e-9)))
 
 
 def concatenate(parts: Mapping[str, Scores]) -> Scores:

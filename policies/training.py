@@ -22,7 +22,7 @@ from env.play import World
 from env.rewards import RewardWeights
 from env.vector import CoVSpecVectorEnv
 from policies.imitation import demonstrations, hold_policy, imitate
-from policies.judging import judge
+from policies.judging import judge, worth
 from policies.learned import LearnedController, Weights
 from policies.vec_env import SB3VecEnv
 
@@ -110,7 +110,7 @@ class Progress:
     """How a training stands; what a checkpoint must bring back beside the model.
 
     Attributes:
-        best: Best validation speed-up so far.
+        best: Best worth on validation so far, see :func:`policies.judging.worth`.
         best_layers: The network that reached it.
         history: One row of figures per rollout.
         seconds: Time spent, over all interruptions.
@@ -201,7 +201,7 @@ class Trainer:
         row = self._figures(size / (time.perf_counter() - began))
         due = len(self.progress.history) % self.settings.validate_every == 0
         if due or self.steps >= 0.98 * self.settings.total_steps:
-            row["validation_speedup"] = self._validate()
+            row |= self._validate()
         self.progress.history.append(row)
         return row
 
@@ -216,14 +216,14 @@ class Trainer:
             row["train_speedup"] = float(np.mean([e["speedup"] for e in episodes]))
         return row
 
-    def _validate(self) -> float:
+    def _validate(self) -> dict[str, float]:
         layers = layers_of(self.model)
         controller = LearnedController(self.env.play.codec, layers)
         scores = judge(self._validation, controller, self._sessions, self._seed)
-        speedup = float(scores.speedup.mean())
-        if speedup > self.progress.best:
-            self.progress.best, self.progress.best_layers = speedup, layers
-        return speedup
+        value = worth(scores, self._reward)
+        if value > self.progress.best:
+            self.progress.best, self.progress.best_layers = value, layers
+        return {"validation_speedup": float(scores.speedup.mean()), "validation_worth": value}
 
     def controller(self, meta: dict[str, Any]) -> LearnedController:
         """The best network by validation, ready to deploy."""

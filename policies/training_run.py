@@ -154,7 +154,7 @@ class TrainingRun:
         return (
             f"{row['steps'] / 1e6:6.2f}M of {total / 1e6:.2f}M rounds"
             f"  {row['steps_per_s'] / 1e3:5.1f}k/s  {max(left, 0):4.0f} s left"
-            f"  validation {row['validation_speedup']:.3f}x (best {best:.3f}x)"
+            f"  validation {row['validation_speedup']:.3f}x (best worth {best:.3f})"
         )
 
     def _controller(self) -> LearnedController:
@@ -162,7 +162,7 @@ class TrainingRun:
             "provenance": provenance(self._settings.seed),
             "algorithm": asdict(self._trainer.settings),
             "training_seconds": self._trainer.progress.seconds,
-            "validation_speedup": self._trainer.progress.best,
+            "validation_worth": self._trainer.progress.best,
             "regimes": list(self._settings.regimes),
             "protocol": self._settings.scenario.protocol.name,
         }

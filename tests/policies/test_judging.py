@@ -11,7 +11,8 @@ from covspec_core.engine import Engine
 from covspec_core.randomness import mix
 from covspec_core.rounds import RoundAction
 from env.play import World
-from policies.judging import Scores, concatenate, gain, judge, mean_interval
+from env.rewards import RewardWeights
+from policies.judging import Scores, concatenate, gain, judge, mean_interval, worth
 from policies.rules import AdaptiveRule, Fixed, Random, RuleSettings, device_only, edge_only
 from tests.policies.conftest import scores_with, toy_scenario
 
@@ -140,3 +141,12 @@ def test_a_summary_means_over_sessions_and_shares_over_tokens():
     assert summary["deviation_rate"] == pytest.approx(2 / 100)
     assert summary["price_saved"] == pytest.approx(1 - 2 / 100)
     assert summary["tokens_per_round"] == pytest.approx(50)
+
+
+def test_worth_is_the_speedup_where_only_time_counts(scenario, recording):
+    world = World.load(scenario, "test", recording)
+    scores = judge(world, MAKERS["paper_rule"](scenario), 16, 0)
+    assert worth(scores, RewardWeights(time=20.0)) == pytest.approx(scores.speedup.mean())
+    strict = worth(scores, RewardWeights(time=20.0, deviations=10.0))
+    assert strict == pytest.approx(scores.speedup.mean() - 0.5 * scores.deviations.mean())
+    assert scores.deviations.sum() > 0

@@ -203,7 +203,7 @@ def test_the_last_network_is_validated_too(recording):
     rows = []
     trainer.run(rows.append)
     assert ["validation_speedup" in row for row in rows] == [True, False, False, True]
-    assert trainer.progress.best == max(row.get("validation_speedup", 0.0) for row in rows)
+    assert trainer.progress.best == max(row.get("validation_worth", 0.0) for row in rows)
 
 
 @pytest.mark.parametrize(
