@@ -36,11 +36,13 @@ bench: setup ## One JSON line per figure: name, value, unit, goal
 nightly: setup ## The heavy checks, all of them
 	$(BIN)/python -m pytest -n 2
 
-pair: setup ## Train the embedded pair anew (hours)
-	$(BIN)/python -m covspec_core.pair.train --out assets/pair
+pair: setup ## Train the embedded pair and its acceptance head anew, measure its card (hours)
+	$(BIN)/python -m covspec_core.pair.train
+	$(BIN)/python -m covspec_core.pair.head
+	$(BIN)/python -m covspec_core.pair.card
 
 recording: setup ## Record the embedded pair anew (minutes)
-	$(BIN)/python -m covspec_core.pair.record --out assets/recording.npz
+	$(BIN)/python -m covspec_core.pair.record
 
 clean: ## Remove the environment and caches, not the runs
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -60,6 +60,10 @@ every visual token what its patch shows.
 
 {training}
 
+## Acceptance head
+From the draft's last hidden state `acceptance_head.safetensors` foresees how far the target will
+follow. {head}
+
 ## Limits
 Not a model of natural images or of free language; the words it knows are those of the tokenizer.
 Out of distribution the share of right answers falls as the tables say.
@@ -110,7 +114,8 @@ def card(measured: Measured, training: Mapping[str, Any], made: Mapping[str, Any
         n_test=measured.questions[0],
         n_unseen=measured.questions[1],
         n_accepted=measured.questions[2],
-        training="\n".join(_trained(name, run) for name, run in training.items()),
+        training="\n".join(_trained(name, training[name]) for name in ("target", "draft")),
+        head=_foreseen(training["acceptance_head"]),
         commit=made["commit"][:7],
         command=made["command"],
         seed=made["seed"],
@@ -124,6 +129,18 @@ def _trained(name: str, run: Mapping[str, Any]) -> str:
         f"- {name}: {run['steps']:,} steps of {run['scenes']} scenes in {run['minutes']:.0f} "
         f"minutes on {run['threads']} threads, learning rate {run['learning_rate']:g}, "
         f"seed {run['seed']}, `{run['command']}`."
+    )
+
+
+def _foreseen(head: Mapping[str, Any]) -> str:
+    rows = [[n, f"{found:.3f}"] for n, found in head["correlation"].items()]
+    return (
+        f"`{head['command']}` fits it on {head['requests']:,} training requests. Correlation with "
+        "the true chance that\nthe next n drafted tokens all stand, on validation requests:\n\n"
+        + _table(["n", *(n for n, _ in rows)], [["head", *(found for _, found in rows)]])
+        + f"\n\nFor the next token the draft's margin reaches {head['correlation_of_margin']:.3f}, "
+        f"its entropy {head['correlation_of_entropy']:.3f};\nthe head's calibration error is "
+        f"{head['calibration_error']:.3f}."
     )
 
 

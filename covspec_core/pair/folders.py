@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ from covspec_core.models.small import build_image_processor
 from covspec_core.pair.tokenizer import build_tokenizer
 
 TRAINING: Final = "training.json"
-"""What was done to train a pair's models, beside their folders."""
+"""How a pair's models and its acceptance head were made, beside them."""
 
 
 def export(model: Any, folder: Path) -> None:
@@ -19,6 +21,13 @@ def export(model: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     build_image_processor().save_pretrained(folder)
+
+
+def note(folder: Path, name: str, done: Mapping[str, Any]) -> None:
+    """Add to what is known of how a pair in ``folder`` was made."""
+    path = folder / TRAINING
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {name: done}, indent=2) + "\n")
 
 
 def load(folder: Path) -> Any:

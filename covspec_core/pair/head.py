@@ -7,6 +7,8 @@ validation split then show how well the head knows what will stand.
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from covspec_core.acceptance import fit_head
+from covspec_core.acceptance import EXTRAS, GRID, AcceptanceHead, fit_head
 from covspec_core.live import Pair
+from covspec_core.pair.folders import note
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
 from covspec_core.recorder import Job, head_examples, read
@@ -43,12 +46,38 @@ def main(arguments: list[str] | None = None) -> None:
     features, labels = _stack(examples["train"])
     head = fit_head(features, labels, units=args.units, seed=args.seed)
     head.save(args.pair / HEAD)
-    features, labels = _stack(examples["validation"])
-    print(f"{len(labels)} validation positions of all keep levels; correlation with the truth:")
-    said = head.chances(features) / 255.0
-    for column, n in enumerate(CHANCES):
-        found = np.corrcoef(said[:, column], labels[:, column])[0, 1]
-        print(f"  next {n:2d} stand  head {found:.3f}")
+    found = quality(head, *_stack(examples["validation"]))
+    print(json.dumps(found, indent=2))
+    command = shlex.join(["python", "-m", "covspec_core.pair.head", *sys.argv[1:]])
+    note(args.pair, "acceptance_head", {"requests": args.train, "command": command} | found)
+
+
+def quality(head: AcceptanceHead, features: Any, labels: Any) -> dict[str, Any]:
+    """How well a head foresees, beside the margin and the entropy of the draft's law.
+
+    Args:
+        head: To be judged.
+        features: Of requests that it has not seen, ``[M, F]``.
+        labels: True chances, ``[M, len(CHANCES)]``.
+
+    Returns:
+        Correlation with the truth for every ``n``; those of margin and entropy for the next token;
+        the mean distance between what is said and what is true, over ten bins of what is said.
+    """
+    said = head.chances(features) / GRID
+    bins = np.minimum((said[:, 0] * 10).astype(int), 9)
+    gaps = [abs((said[bins == b, 0] - labels[bins == b, 0]).sum()) for b in range(10)]
+    extras = dict(zip(("entropy", "margin"), features[:, -EXTRAS:].T, strict=False))
+    return {
+        "correlation": {n: _correlation(said[:, k], labels[:, k]) for k, n in enumerate(CHANCES)},
+        "correlation_of_margin": _correlation(extras["margin"], labels[:, 0]),
+        "correlation_of_entropy": _correlation(-extras["entropy"], labels[:, 0]),
+        "calibration_error": round(float(sum(gaps) / len(said)), 4),
+    }
+
+
+def _correlation(said: Any, true: Any) -> float:
+    return round(float(np.corrcoef(said, true)[0, 1]), 3)
 
 
 def _examples(pair: Pair, job: Job, temperature: float) -> tuple[Any, Any]:

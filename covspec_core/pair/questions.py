@@ -326,7 +326,7 @@ WEIGHTS: Final = {
     "count": 3.0,
     "more": 2.5,
     "larger": 2.0,
-    "beside": 3.0,
+    "beside": 5.0,
     "nearest": 2.0,
     "badge": 0.7,
     "background": 0.3,

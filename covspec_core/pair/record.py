@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reduction", default="covspec")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--limit", type=int, default=160, help="most answer tokens")
-    parser.add_argument("--train", type=int, default=1500, help="requests")
+    parser.add_argument("--train", type=int, default=2000, help="requests")
     parser.add_argument("--validation", type=int, default=400, help="requests")
     parser.add_argument("--test", type=int, default=600, help="requests")
     parser.add_argument("--seed", type=int, default=0)

@@ -7,7 +7,6 @@ images with visual tokens dropped at random, so that they bear reduction as larg
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any, Final
 import torch
 
 from covspec_core.pair.data import Batches, batches
-from covspec_core.pair.folders import TRAINING, export, load
+from covspec_core.pair.folders import export, load, note
 from covspec_core.pair.run import Recipe, Run
 
 RECIPES: Final = {
@@ -70,14 +69,12 @@ def main(arguments: list[str] | None = None) -> None:
             _compile(run.model)
         train(run, checkpoint, args.every)
         export(run.model, args.out / name)
-        _note(args.out / TRAINING, run, args.threads)
+        note(args.out, name, _made(run, args.threads))
 
 
-def _note(path: Path, run: Run, threads: int) -> None:
-    """Add what was done to what is known of the pair's training."""
-    known = json.loads(path.read_text()) if path.exists() else {}
+def _made(run: Run, threads: int) -> dict[str, Any]:
     recipe = run.recipe
-    known[recipe.widths] = {
+    return {
         "steps": run.step,
         "minutes": run.elapsed_s / 60,
         "threads": threads,
@@ -86,7 +83,6 @@ def _note(path: Path, run: Run, threads: int) -> None:
         "seed": recipe.seed,
         "command": shlex.join(["python", "-m", "covspec_core.pair.train", *sys.argv[1:]]),
     }
-    path.write_text(json.dumps(known, indent=2) + "\n")
 
 
 def _compile(model: Any) -> None:

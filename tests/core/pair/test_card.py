@@ -26,8 +26,14 @@ TRAINED = {
     "target": {
         "steps": 4321, "scenes": 16, "minutes": 45.2, "threads": 2, "learning_rate": 1.5e-3,
         "seed": 0, "command": "python -m covspec_core.pair.train",
-    }
+    },
+    "acceptance_head": {
+        "requests": 1200, "command": "python -m covspec_core.pair.head",
+        "correlation": {"1": 0.84, "2": 0.8}, "correlation_of_margin": 0.7,
+        "correlation_of_entropy": 0.71, "calibration_error": 0.012,
+    },
 }  # fmt: skip
+TRAINED["draft"] = TRAINED["target"]
 
 
 def test_the_card_has_goals_figures_and_where_they_come_from():
@@ -35,4 +41,5 @@ def test_the_card_has_goals_figures_and_where_they_come_from():
     assert "| draft alone clearly worse, by at least 10 points | 40.0% | yes |" in text
     assert "| covspec | 0.900 | 0.900 | 0.900 | 0.900 | 0.620 | 0.600 | 0.600 |" in text
     assert "`python -m covspec_core.pair.card`, seed 7" in text
+    assert "| head | 0.840 | 0.800 |" in text
     assert "target: 4,321 steps of 16 scenes in 45 minutes on 2 threads" in text

@@ -9,7 +9,7 @@ import torch
 
 from covspec_core.models.small import N_VISUAL, WIDTHS, build_model
 from covspec_core.pair import packing
-from covspec_core.pair.data import TEXT_START, Batch, Batches, patch_labels
+from covspec_core.pair.data import PATCH_CLASSES, TEXT_START, Batch, Batches, patch_labels
 from covspec_core.pair.evaluate import answer, batch_of, cases
 from covspec_core.pair.folders import export, load
 from covspec_core.pair.run import Recipe, Run, distances
@@ -82,7 +82,7 @@ def test_patches_know_the_thing_they_show():
     assert labels.shape == (N_VISUAL, 8)
     for thing in scene.things:
         row, column = int(thing.y_px // 8), int(thing.x_px // 8)
-        assert labels[12 * row + column, 7] == thing.cell
+        assert labels[12 * row + column, 7] == PATCH_CLASSES["cell"].index(thing.cell)
         assert labels[12 * row + column, 0] > 0
 
 
