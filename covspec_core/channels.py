@@ -7,7 +7,6 @@ the round trips last, so that equal seeds give equal fades under every delay.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,12 +14,7 @@ import numpy as np
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.link import FloatArray, LinkTable
-
-_RULES: dict[str, Callable[[float], bool]] = {
-    "above 0": lambda value: value > 0,
-    ">= 0": lambda value: value >= 0,
-    "in [-200, 200]": lambda value: abs(value) <= 200,
-}
+from covspec_core.rules import check
 
 
 class Channel(Protocol):
@@ -61,13 +55,8 @@ class Delayed:
         self._check(">= 0", "jitter_s")
 
     def _check(self, rule: str, *names: str) -> None:
-        """Refuse fields that are no finite numbers or break one of ``_RULES``."""
-        for name in names:
-            value = getattr(self, name)
-            if not (
-                isinstance(value, int | float) and math.isfinite(value) and _RULES[rule](value)
-            ):
-                raise InvalidSetting(f"{name} must be finite and {rule}, got {value!r}")
+        """Refuse fields that are no finite numbers or break a rule."""
+        check(self, rule, *names)
 
     def draw_rtt_s(self, rng: np.random.Generator, n: int, slots: int) -> FloatArray:
         """Round trips, ``[n, slots]``."""

@@ -1,4 +1,4 @@
-"""A mixture of channels: the links of several regimes in one table."""
+"""Several channels in one table: regimes side by side, or one for each direction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covspec_core.channels import Channel
+from covspec_core.channels import Channel, count_slots
 from covspec_core.errors import InvalidSetting
 from covspec_core.link import FloatArray, LinkTable
 
@@ -32,15 +32,41 @@ class MixtureLink:
         tables = [part.realise(rng, share, duration_s) for part in self.parts.values()]
         slot_s = min(table.slot_s for table in tables)
         slots = round(duration_s / slot_s)
-        grids = [_regrid(table, slot_s, slots) for table in tables]
+        grids = [regrid(table, slot_s, slots) for table in tables]
         return LinkTable(slot_s, *(np.concatenate(columns) for columns in zip(*grids, strict=True)))
 
 
-def _regrid(table: LinkTable, slot_s: float, slots: int) -> list[FloatArray]:
+@dataclass(frozen=True, eq=False)
+class AsymmetricLink:
+    """A channel of its own for each direction, independent of each other.
+
+    Attributes:
+        up: Its uplink and its round trips are used.
+        down: Its downlink is used. Slots must be multiples of the shorter one.
+    """
+
+    up: Channel
+    down: Channel
+
+    def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
+        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        up, down = (part.realise(rng, n, duration_s) for part in (self.up, self.down))
+        slot_s = min(up.slot_s, down.slot_s)
+        slots = count_slots(n, duration_s, slot_s)
+        up_bps, _, rtt_s = regrid(up, slot_s, slots)
+        return LinkTable(slot_s, up_bps, regrid(down, slot_s, slots)[1], rtt_s)
+
+
+def regrid(table: LinkTable, slot_s: float, slots: int) -> list[FloatArray]:
+    """Uplink, downlink and round trips on a grid of shorter slots, ``[n, slots]`` each.
+
+    Raises:
+        InvalidSetting: If the table changes and its slots are no multiples of the new ones.
+    """
     factor = round(table.slot_s / slot_s)
     if table.slots > 1 and abs(table.slot_s / slot_s - factor) > 1e-6 * factor:
         raise InvalidSetting(
-            f"slots of a mixture must be multiples of the shortest, {slot_s} s, got {table.slot_s}"
+            f"slots of one table must be multiples of the shortest, {slot_s} s, got {table.slot_s}"
         )
     place = np.arange(slots) // factor % table.slots
     return [column[:, place] for column in (table.up_bps, table.down_bps, table.rtt_s)]

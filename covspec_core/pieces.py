@@ -95,6 +95,12 @@ class Piece:
         # Rounding may leave a trace of a negative rate where the piece has none.
         return np.maximum(up_bps, 0.0), np.maximum(down_bps, 0.0), rtt_s
 
+    def on_slots(self, slot_s: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The piece once on whole slots: as :meth:`windows`, each ``[slots]``."""
+        slots = max(1, int(self.length_s / slot_s + 1e-9))
+        up_bps, down_bps, rtt_s = self.windows(np.zeros(1), slot_s, slots)
+        return up_bps[0], down_bps[0], rtt_s[0]
+
     @cached_property
     def _sent_bits(self) -> tuple[FloatArray, FloatArray]:
         """Bits carried up and down from the start to each edge, ``[k + 1]`` each."""

@@ -1,10 +1,11 @@
-"""Files of measured traces: a folder with an index, one ``.npz``, or a pair of mahimahi files.
+"""Files of measured traces: a folder with an index, one ``.npz``, a CSV, or mahimahi files.
 
 The traces themselves stay outside the repository, under their own licences.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from covspec_core.errors import BrokenTrace, InvalidSetting
 from covspec_core.link import FloatArray
 from covspec_core.pieces import Cutting, Piece, cut
 
-_N_COLUMNS = 5
+COLUMNS = ("t_s", "uplink_mbps", "downlink_mbps", "snr_db", "rtt_ms")
+_N_COLUMNS = len(COLUMNS)
 _ENTRY_KEYS = {"split", "source_id", "file", "key", "hold_limit_s"}
 _MAHIMAHI_BITS = 1500 * 8  # one delivery opportunity
 _MS_PER_DAY = 86_400_000
@@ -65,6 +67,56 @@ def load_npz(path: str | Path, hold_limit_s: float, cutting: Cutting) -> tuple[P
     for key, rows in _read_npz(Path(path)):
         pieces += cut(f"{path}: {key}", rows, hold_limit_s, cutting)
     return _some(pieces, str(path), cutting)
+
+
+def load_csv(path: str | Path, hold_limit_s: float, cutting: Cutting) -> tuple[Piece, ...]:
+    """Pieces of the trace in a CSV file.
+
+    The first line names the columns, out of those of a trace folder and in any order: ``t_s``
+    and ``downlink_mbps``, and perhaps ``uplink_mbps``, ``snr_db`` and ``rtt_ms``. An empty
+    field is unknown.
+
+    Args:
+        path: File with commas between fields.
+        hold_limit_s: Longest interval for which a row holds.
+        cutting: How traces become pieces.
+
+    Raises:
+        BrokenTrace: If the file is missing or breaks its format, or nothing usable is left.
+    """
+    pieces = cut(str(path), _checked(str(path), _read_csv(Path(path))), hold_limit_s, cutting)
+    return _some(pieces, str(path), cutting)
+
+
+def _read_csv(path: Path) -> FloatArray:
+    """Rows of a CSV file in the columns of a trace folder, ``[rows, 5]``."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [(number, line) for number, line in enumerate(csv.reader(file), 1) if line]
+    except (OSError, ValueError, csv.Error) as error:
+        raise BrokenTrace(f"{path}: cannot be read ({error})") from error
+    header = [word.strip() for word in lines[0][1]] if lines else []
+    given = set(header)
+    if not {"t_s", "downlink_mbps"} <= given <= set(COLUMNS) or len(given) < len(header):
+        raise BrokenTrace(
+            f"{path}: the first line must name t_s and downlink_mbps, others only of "
+            f"{sorted(COLUMNS)}, each once, got {header}"
+        )
+    rows = np.full((len(lines) - 1, _N_COLUMNS), np.nan)
+    places = [COLUMNS.index(name) for name in header]
+    for row, (number, line) in zip(rows, lines[1:], strict=True):
+        row[places] = _numbers(f"{path}: line {number}", line, len(header))
+    return rows
+
+
+def _numbers(name: str, words: list[str], count: int) -> list[float]:
+    """Fields of a line, NaN where they are empty."""
+    if len(words) != count:
+        raise BrokenTrace(f"{name} must have {count} fields, got {len(words)}")
+    try:
+        return [float(word) if word.strip() else np.nan for word in words]
+    except ValueError as error:
+        raise BrokenTrace(f"{name} must have numbers ({error})") from error
 
 
 def load_mahimahi(up_path: str | Path, down_path: str | Path) -> Piece:

@@ -15,7 +15,7 @@ import numpy as np
 from covspec_core.channels import Delayed, count_slots
 from covspec_core.link import LinkTable
 from covspec_core.pieces import Cutting, Piece
-from covspec_core.trace_files import load_folder, load_mahimahi, load_npz
+from covspec_core.trace_files import load_csv, load_folder, load_mahimahi, load_npz
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,40 @@ class NpzLink(Delayed):
 
 
 @dataclass(frozen=True)
+class CsvLink(Delayed):
+    """The trace in one CSV file.
+
+    Attributes:
+        path: File with a header; see :func:`~covspec_core.trace_files.load_csv`.
+        hold_limit_s: Longest interval for which a row holds; a longer one is a hole in the log.
+        cutting: How traces become pieces without unknown rates.
+        slot_s: Length of a slot; rates are averaged over it.
+    """
+
+    path: str
+    hold_limit_s: float = field(default=5.0, kw_only=True)
+    cutting: Cutting = field(default=Cutting(), kw_only=True)
+    slot_s: float = field(default=0.1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("above 0", "hold_limit_s", "slot_s")
+
+    def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
+        """Draw links, see :class:`~covspec_core.channels.Channel`.
+
+        Raises:
+            BrokenTrace: If the file is missing, breaks its format or has nothing usable.
+        """
+        return _replay(self, rng, n, duration_s)
+
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """What is replayed."""
+        return load_csv(self.path, self.hold_limit_s, self.cutting)
+
+
+@dataclass(frozen=True)
 class MahimahiLink(Delayed):
     """A pair of mahimahi files: times in ms at which packets of 1500 bytes may leave.
 
@@ -122,7 +156,10 @@ class MahimahiLink(Delayed):
 
 
 def _replay(
-    link: TraceLink | NpzLink | MahimahiLink, rng: np.random.Generator, n: int, duration_s: float
+    link: TraceLink | NpzLink | CsvLink | MahimahiLink,
+    rng: np.random.Generator,
+    n: int,
+    duration_s: float,
 ) -> LinkTable:
     slots = count_slots(n, duration_s, link.slot_s)
     length_s = np.array([piece.length_s for piece in link.pieces])

@@ -7,7 +7,7 @@ The same files are the choices of the Hydra groups ``profile`` and ``link``, so 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -23,10 +23,15 @@ from covspec_core.channels import (
     RayleighLink,
 )
 from covspec_core.errors import InvalidSetting
-from covspec_core.mixture import MixtureLink
+from covspec_core.fading import RicianLink, ShadowedLink
+from covspec_core.impairments import LossyLink, SharedLink
+from covspec_core.markov import MarkovLink
+from covspec_core.mixture import AsymmetricLink, MixtureLink
+from covspec_core.mobility import MobilityLink
+from covspec_core.network import NetworkLink
 from covspec_core.profile import HardwareProfile
 from covspec_core.scenario import Scenario
-from covspec_core.traces import TraceLink
+from covspec_core.traces import CsvLink, MahimahiLink, NpzLink, TraceLink
 from covspec_core.wire import protocol
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -36,8 +41,19 @@ CHANNELS: dict[str, type] = {
     "constant": ConstantLink,
     "awgn": AwgnLink,
     "rayleigh": RayleighLink,
+    "rician": RicianLink,
+    "shadowed": ShadowedLink,
     "gilbert_elliott": GilbertElliottLink,
+    "markov": MarkovLink,
+    "mobility": MobilityLink,
+    "network": NetworkLink,
+    "lossy": LossyLink,
+    "shared": SharedLink,
+    "asymmetric": AsymmetricLink,
     "trace": TraceLink,
+    "npz": NpzLink,
+    "csv": CsvLink,
+    "mahimahi": MahimahiLink,
 }
 
 UNSET = "???"
@@ -67,8 +83,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     ]
     if missing:
         raise InvalidSetting(f"{where} needs {missing}, got only {sorted(values)}")
-    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     hints = get_type_hints(cls)
+    lists = {name: _typed(v, hints[name], f"{where}.{name}") for name, v in values.items()}
     for name, value in lists.items():
         if not _fits(value, hints[name]):
             kind = known[name].type
@@ -77,6 +93,21 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         return cls(**lists)
     except TypeError as error:
         raise InvalidSetting(f"{where}: {error}") from error
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """Lists as tuples, and what is written as a mapping as the class that a field asks for."""
+    if isinstance(value, list):
+        return tuple(_typed(part, None, where) for part in value)
+    if isinstance(value, Mapping) and hint is Channel:
+        if value.get("kind") == "trace":
+            raise InvalidSetting(f"{where}.kind must stand alone, as it has splits, got 'trace'")
+        return build_link(value, where)
+    if isinstance(value, Mapping) and is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value, where)
+    if hint is Channel and not hasattr(value, "realise"):
+        raise InvalidSetting(f"{where} must be a link, a mapping with its kind, got {value!r}")
+    return value
 
 
 PLAIN: dict[Any, type] = {float: Real, int: Integral, str: str, bool: bool, NoneType: NoneType}
@@ -90,7 +121,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is UnionType:
         return any(_fits(value, part) for part in parts)
     is_flag = isinstance(value, bool) and hint in (float, int)
-    return not is_flag and isinstance(value, PLAIN.get(hint, object))
+    kind = hint if is_dataclass(hint) and isinstance(hint, type) else PLAIN.get(hint, object)
+    return not is_flag and isinstance(value, kind)
 
 
 def build_link(values: Mapping[str, Any], where: str = "link") -> Channel:

@@ -128,7 +128,7 @@ def _trained(name: str, run: Mapping[str, Any]) -> str:
     return (
         f"- {name}: {run['steps']:,} steps of {run['scenes']} scenes in {run['minutes']:.0f} "
         f"minutes on {run['threads']} threads, learning rate {run['learning_rate']:g}, "
-        f"seed {run['seed']}, `{run['command']}`."
+        f"seed {run['seed']}, `{run['command']}`. {run.get('remark', '')}".rstrip()
     )
 
 

@@ -1,7 +1,8 @@
 """What an answer can claim, and the sentences that say it.
 
 An answer is a list of claims; each claim is said by one of several sentences and can be read back.
-Slots in braces are those of ``phrases.SLOTS``. "Yes", "more" and the like are about the question.
+Slots in braces are those of ``phrases.SLOTS``. "Relation", "more" and the like are about the
+question.
 """
 
 from __future__ import annotations
@@ -42,14 +43,13 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "empty": ("there is nothing {place}", "{place} there is only the background"),
     "empty_line": ("there is nothing {line}", "{line} there is only the background"),
     "missing": ("there is no {noun}", "i cannot find any {noun}"),
-    "yes": ("so yes", "yes"),
-    "no": ("so no", "no"),
+    "relation": ("so it is {side} it", "it is {side} it"),
     "nearest": ("the closest is {the} {place}", "nearest is {the} {place}"),
     "more": ("so there are more {group}", "there are more {group}"),
     "equally_many": ("so they are equally many",),
     "larger": ("so {the} is larger", "{the} is larger"),
     "equally_large": ("so they are equally large",),
-    "badge": ("{the} bears {mark}", "on {the} there is {mark}"),
+    "badge": ("{the} bears {mark}", "on {the} there is {mark}", "yes {the} bears {mark}"),
     "no_badge": ("there is nothing on {the}", "{the} bears no badge"),
 }
 

@@ -9,6 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
+from covspec_core.network import NetworkLink
 from covspec_core.scenario import Scenario
 from env.presets import CONF, build
 from env.rewards import RewardWeights
@@ -111,9 +112,11 @@ def test_an_entry_composes_as_it_stands(entry):
         assert read_run(values).seed == 0
 
 
-def test_the_regimes_of_all_are_every_link_but_the_measured():
+def test_the_regimes_of_all_and_of_networks_are_every_link_but_the_measured():
     _, regimes = read_scenarios(composed("train", "scenario=all"))
-    assert set(regimes) == set(files("link")) - {"measured"}
+    _, networks = read_scenarios(composed("train", "scenario=networks"))
+    assert sorted([*regimes, *networks]) == sorted(set(files("link")) - {"measured"})
+    assert all(isinstance(alone.link, NetworkLink) for alone in networks.values())
 
 
 @pytest.mark.parametrize("link", sorted(set(files("link")) - {"measured"}))

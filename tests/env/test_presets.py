@@ -70,7 +70,7 @@ def test_the_papers_link_has_the_papers_rate():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"link": "nope"}, r"link must be one of \['bursty'.*'weak'\], got 'nope'"),
+        ({"link": "nope"}, r"link must be one of \['bursty'.*'weak'.*\], got 'nope'"),
         ({"profile": "nope"}, r"profile must be one of \['paper'.*\], got 'nope'"),
         ({"protocol_name": "nope"}, r"protocol.*coupled.*nope"),
         (

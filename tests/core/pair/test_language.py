@@ -64,7 +64,7 @@ def other(word: str) -> str | None:
         SIZES,
         TONES,
         PATTERNS,
-        ("yes", "no"),
+        ("above", "below"),
         ("two", "three", "four", "five", "six"),
     ):
         if word in words:
