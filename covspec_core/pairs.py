@@ -9,13 +9,13 @@ import numpy as np
 from covspec_core.acceptance import load_head
 from covspec_core.live import Pair
 from covspec_core.models.hf import HFModel
-from covspec_core.reduction import reduction
+from covspec_core.reduction import ReductionSettings, reduction
 
 
 def load_pair(
     draft: str,
     target: str,
-    reduction_name: str,
+    ranking: str | ReductionSettings,
     head: str | None,
     device: str = "cpu",
     dtype: str = "float32",
@@ -25,7 +25,7 @@ def load_pair(
     Args:
         draft: Folder or hub name of the small model.
         target: Folder or hub name of the large model.
-        reduction_name: How the device ranks visual tokens.
+        ranking: How the device ranks visual tokens: name or settings of a reduction.
         head: File of the acceptance head; without one nothing is foreseen.
         device: Torch device.
         dtype: Torch dtype of the weights.
@@ -33,12 +33,47 @@ def load_pair(
     Raises:
         InvalidSetting: If a model does not load or the two do not fit.
     """
-    small = HFModel(draft, device=device, dtype=dtype)
-    rank = reduction(reduction_name)
+    settings = ReductionSettings.of(ranking)
     large = HFModel(target, device=device, dtype=dtype)
+    small = load_draft(draft, settings, large, device, dtype)
+    rank = reduction(settings)
     return Pair(
         draft=small,
         target=large,
         order=lambda states: rank(states, np.random.default_rng(0)),
         head=None if head is None else load_head(Path(head)),
+    )
+
+
+def load_draft(
+    draft: str,
+    ranking: str | ReductionSettings,
+    target: str | HFModel,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> HFModel:
+    """Load the small model so that its visual states hold what a reduction reads.
+
+    Args:
+        draft: Folder or hub name of the small model.
+        ranking: Name or settings of a reduction.
+        target: The large model, or its folder or hub name; only ``verifier_guided`` asks it.
+        device: Torch device.
+        dtype: Torch dtype of the weights.
+
+    Raises:
+        InvalidSetting: If a model does not load.
+    """
+    settings = ReductionSettings.of(ranking)
+    guided = settings.name == "verifier_guided"
+    if guided and isinstance(target, str):
+        target = HFModel(target, device=device, dtype=dtype)
+    return HFModel(
+        draft,
+        early_layer=settings.early_layer,
+        deep_layer=settings.deep_layer,
+        device=device,
+        dtype=dtype,
+        reads_encoder=settings.name == "visionzip",
+        guide=target if guided and isinstance(target, HFModel) else None,
     )

@@ -17,8 +17,6 @@ from covspec_core.scenario import Scenario
 from env.play import World
 from env.presets import build
 from policies.factory import TunedOnce, make_controller
-from policies.learned import LearnedController
-from policies.rules import Foresight
 from policies.settings import (
     ControllerSettings,
     ModelSettings,
@@ -89,7 +87,7 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
         lambda: World.load(scenario, "train", recording, seed), tuning, seed, lambda line: None
     )
     controller = make_controller(chosen, scenario, seed, tuned)
-    if model.head is None and isinstance(controller, Foresight | LearnedController):
+    if model.head is None and getattr(controller, "foresees", False):
         raise InvalidSetting(
             f"model.head must name an acceptance head, as {chosen.name} goes by it; got null"
         )

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
+from typing import Any, Protocol
 
 from covspec_core.engine import Controller
-from covspec_core.rounds import RoundAction
 from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.play import World
 from env.presets import build
+from policies.league import RULES
 from policies.learned import load_controller
-from policies.rules import (
-    AdaptiveRule,
-    Fixed,
-    Foresight,
-    Random,
-    RuleSettings,
-    device_only,
-    edge_only,
-)
+from policies.rules import Random, device_only, edge_only
 from policies.settings import ControllerSettings, TuningSettings
-from policies.tuning import tune_rule
+from policies.tuning import tune
 
-RULES = {"rule": AdaptiveRule, "foresight": Foresight}
+
+class Tuned(Protocol):
+    """Gives searched constants."""
+
+    def __call__(self, rule: str = "rule") -> Any:
+        """Those of a kind of rule."""
 
 
 def make_controller(
     settings: ControllerSettings,
     scenario: Scenario,
     seed: int,
-    tuned: Callable[[], RuleSettings],
+    tuned: Tuned,
 ) -> Controller:
     """A controller for a scenario.
 
@@ -45,18 +44,18 @@ def make_controller(
     if settings.kind == "learned":
         return load_controller(values["path"], Codec.of(scenario))
     if settings.kind == "tuned":
-        return AdaptiveRule(scenario, tuned())
+        kind = str(values.get("rule", "rule"))
+        return RULES[kind].make(scenario, tuned(kind))
     if settings.kind in RULES:
-        return RULES[settings.kind](scenario, build(RuleSettings, values, settings.name))
-    if settings.kind == "fixed":
-        return Fixed(build(RoundAction, values, settings.name))
+        rule = RULES[settings.kind]
+        return rule.make(scenario, build(rule.constants, values, settings.name))
     if settings.kind == "device_only":
         return device_only(scenario, **values)
     return edge_only(scenario) if settings.kind == "edge_only" else Random(scenario, seed)
 
 
 class TunedOnce:
-    """Searches the rule's constants the first time they are asked for.
+    """Searches a rule's constants the first time they are asked for.
 
     Args:
         world: Loads the training world.
@@ -72,20 +71,21 @@ class TunedOnce:
         seed: int,
         say: Callable[[str], None],
     ) -> None:
-        self._world, self._settings, self._seed, self._say = world, settings, seed, say
-        self._found: RuleSettings | None = None
+        self._world, self._settings, self._seed, self._say = cache(world), settings, seed, say
+        self._found: dict[str, Any] = {}
 
-    def __call__(self) -> RuleSettings:
-        """The constants."""
-        if self._found is None:
-            budget = self._settings
-            self._say(f"tuning the rule: {budget.trials} trials of {budget.sessions} sessions")
-            found, speedup = tune_rule(
-                self._world(), budget.trials, budget.sessions, self._seed, self._progress
-            )
-            self._say(f"tuned rule: {speedup:.3f}x on training sessions, {asdict(found)}")
-            self._found = found
-        return self._found
+    def __call__(self, rule: str = "rule") -> Any:
+        """The constants of a kind of rule, see :data:`~policies.league.RULES`."""
+        if rule not in self._found:
+            budget, name = self._settings, "rule" if rule == "rule" else f"rule {rule}"
+            self._say(f"tuning the {name}: {budget.trials} trials of {budget.sessions} sessions")
+            found, speedup = tune(
+                self._world(), RULES[rule], budget.trials, budget.sessions, self._seed,
+                self._progress,
+            )  # fmt: skip
+            self._say(f"tuned {name}: {speedup:.3f}x on training sessions, {asdict(found)}")
+            self._found[rule] = found
+        return self._found[rule]
 
     def _progress(self, trial: int, best: float) -> None:
         if trial % 20 == 0:

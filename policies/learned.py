@@ -46,6 +46,7 @@ class LearnedController:
         if not all(np.isfinite(part).all() for layer in layers for part in layer):
             raise PolicyMismatch("weights must be finite, got NaN or infinity")
         self.codec, self.layers, self.meta = codec, layers, meta or {}
+        self.foresees = any(name.startswith("chance_") for name in codec.fields)
         ends = np.cumsum(codec.sizes)
         self._heads = [slice(end - size, end) for end, size in zip(ends, codec.sizes, strict=True)]
 

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.profile import HardwareProfile
-from covspec_core.rounds import CHANCES, GATE_OFF, Actions, Floats, Ints, RoundAction, Status
+from covspec_core.rounds import CHANCES, GATE_OFF, Actions, Floats, RoundAction, Status
 from covspec_core.scenario import MOST_TOKENS, Scenario
-from covspec_core.wire import download_bytes
-
-_UP_TO = np.arange(CHANCES[-1] + 1)
+from policies.beliefs import RoundTimes, checked, foreseen
 
 
 class Fixed:
@@ -116,8 +113,8 @@ class AdaptiveRule:
     """
 
     def __init__(self, scenario: Scenario, settings: RuleSettings) -> None:
-        self._profile: HardwareProfile = scenario.profile
         self._settings, self._burst = settings, scenario.edge_burst
+        self._times = RoundTimes(scenario, settings.keep)
         gate = settings.gate_threshold
         self._gate = scenario.gate_threshold if gate is None else gate
         lengths = np.array(scenario.draft_lengths)
@@ -128,8 +125,6 @@ class AdaptiveRule:
                 f"the scenario has {scenario.draft_lengths}"
             )
         self._lengths = lengths[allowed]
-        vocab = scenario.profile.vocab_size
-        self._law_bits = 8.0 * float(download_bytes(scenario.protocol, True, vocab))
         self.begin(0)
 
     def begin(self, size: int) -> None:
@@ -150,10 +145,7 @@ class AdaptiveRule:
 
     def _update(self, status: Status) -> None:
         judged = status["accepted"] + status["rejected"]
-        called = (status["drafted"] > 0) & (status["skipped_run"] == 0) & (judged > 0)
-        if self._gate < GATE_OFF:
-            # A block that ended its request may have skipped its check; the status cannot tell.
-            called &= (status["fresh"] == 0) | (status["rejected"] > 0)
+        called = checked(status, gated=self._gate < GATE_OFF)
         newest = status["accepted"] / np.maximum(judged, 1)
         step = self._settings.weight * (newest - self._acceptance)
         self._acceptance += np.where(called, step, 0.0)
@@ -169,19 +161,13 @@ class AdaptiveRule:
 
     def _tokens_per_s(self, status: Status) -> Floats:
         """Expected tokens per second, shape ``[B, lengths]``."""
-        profile, settings = self._profile, self._settings
-        g: Ints = self._lengths
+        settings = self._settings
         tokens, all_stand = self._expected(status)
-        device, edge = status["device_factor"][:, None], status["edge_factor"][:, None]
-        steps = np.maximum(g - status["ready"][:, None], 0)
-        trip = settings.delay_scale * status["rtt_s"][:, None]
-        law_s = settings.law_scale * self._law_bits / status["down_bps"][:, None]
-        draft_s = profile.draft_s(settings.keep) * device * steps
-        check_s = profile.verify_s(g + 1) * edge + trip + (1 - all_stand) * law_s
-        rate: Floats = tokens / (draft_s + check_s)
-        alone_s = profile.edge_step_s * edge * self._burst
-        alone_s = alone_s + np.where(status["streaming"][:, None] > 0, 0.0, trip)
-        return np.where(g == 0, self._burst / alone_s, rate)
+        law_s = settings.law_scale * self._times.law_s(status)
+        refused_s = (1 - all_stand) * law_s
+        seconds = self._times.seconds(status, self._lengths, refused_s, settings.delay_scale)
+        tokens_per_s: Floats = np.where(self._lengths == 0, self._burst, tokens) / seconds
+        return tokens_per_s
 
 
 class Foresight(AdaptiveRule):
@@ -191,14 +177,14 @@ class Foresight(AdaptiveRule):
     chance of a rejection come from the head.
     """
 
+    foresees = True
+
     def _expected(self, status: Status) -> tuple[Floats, Floats]:
         usual = super()._expected(status)
-        known = np.stack([status[f"chance_{n}"] for n in CHANCES], axis=1)
-        seen = np.stack([np.interp(_UP_TO, (0, *CHANCES), (1.0, *row)) for row in known])
-        g = np.minimum(self._lengths, CHANCES[-1])
-        foreseen = np.cumsum(seen, axis=1)[:, g], seen[:, g]
+        seen, g = foreseen(status), np.minimum(self._lengths, CHANCES[-1])
         awake = status["awake"][:, None] > 0
-        return np.where(awake, foreseen[0], usual[0]), np.where(awake, foreseen[1], usual[1])
+        tokens, all_stand = np.cumsum(seen, axis=1)[:, g], seen[:, g]
+        return np.where(awake, tokens, usual[0]), np.where(awake, all_stand, usual[1])
 
 
 def edge_only(scenario: Scenario) -> Fixed:

@@ -9,12 +9,11 @@ from typing import Any
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.recording import SPLITS
-from covspec_core.reduction import REDUCTIONS
-from covspec_core.rounds import RoundAction
+from covspec_core.reduction import ReductionSettings
 from covspec_core.scenario import Scenario
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
-from policies.rules import RuleSettings
+from policies.league import RULES
 from policies.tracking import TrackingSettings
 
 
@@ -27,7 +26,8 @@ class ModelSettings:
         target: Folder or hub name of the edge's model.
         recording: Recording of the pair.
         head: File of the draft's acceptance head; none foresees nothing.
-        reduction: Name of the visual token reduction.
+        reduction: Visual token reduction: its name, or its settings as values of
+            ``ReductionSettings``, which it always is in the end.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
         device: Torch device.
@@ -38,17 +38,14 @@ class ModelSettings:
     target: str
     recording: str
     head: str | None = None
-    reduction: str = "covspec"
+    reduction: str | Mapping[str, Any] | ReductionSettings = "covspec"
     temperature: float = 1.0
     limit: int = 160
     device: str = "cpu"
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.reduction not in REDUCTIONS:
-            raise InvalidSetting(
-                f"model.reduction must be one of {sorted(REDUCTIONS)}, got {self.reduction!r}"
-            )
+        object.__setattr__(self, "reduction", _read_reduction(self.reduction))
         if self.temperature < 0 or self.limit < 1:
             raise InvalidSetting(
                 "model needs temperature >= 0 and limit >= 1, "
@@ -56,9 +53,22 @@ class ModelSettings:
             )
 
 
+def _read_reduction(values: str | Mapping[str, Any] | ReductionSettings) -> ReductionSettings:
+    if isinstance(values, ReductionSettings):
+        return values
+    if not isinstance(values, str | Mapping):
+        raise InvalidSetting(f"model.reduction must be a name or settings, got {values!r}")
+    try:
+        if isinstance(values, str):
+            return ReductionSettings.of(values)
+        return build(ReductionSettings, values, "reduction")
+    except InvalidSetting as error:
+        raise InvalidSetting(f"model.{error}") from error
+
+
 @dataclass(frozen=True)
 class TuningSettings:
-    """Search budget of the tuned rule.
+    """Search budget of every tuned rule.
 
     Attributes:
         trials: Sets of constants to try.
@@ -99,9 +109,7 @@ def _at_least_one(where: str, settings: Any) -> None:
 
 
 OUTPUTS = ("text", "json")
-KINDS = (
-    "edge_only", "device_only", "random", "fixed", "rule", "foresight", "tuned", "learned",
-)  # fmt: skip
+KINDS = ("edge_only", "device_only", "random", *RULES, "tuned", "learned")
 
 
 @dataclass(frozen=True)
@@ -121,16 +129,20 @@ class ControllerSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InvalidSetting(f"controller kind must be one of {KINDS}, got {self.kind!r}")
-        shapes: dict[str, type] = {
-            "rule": RuleSettings, "foresight": RuleSettings, "fixed": RoundAction,
-        }  # fmt: skip
-        if self.kind in shapes:
-            build(shapes[self.kind], self.values, f"controller {self.name}")
-        allowed = {"device_only": {"keep"}, "learned": {"path"}}.get(self.kind, set())
+        if self.kind in RULES:
+            build(RULES[self.kind].constants, self.values, f"controller {self.name}")
+            return
+        own = {"device_only": {"keep"}, "learned": {"path"}, "tuned": {"rule"}}
+        allowed = own.get(self.kind, set())
         unknown = sorted(set(self.values) - allowed)
-        if self.kind not in shapes and unknown:
+        if unknown:
             raise InvalidSetting(
                 f"controller {self.name} allows {sorted(allowed)}, got unknown {unknown}"
+            )
+        if self.values.get("rule", "rule") not in RULES:
+            raise InvalidSetting(
+                f"controller {self.name}: rule must be one of {sorted(RULES)}, "
+                f"got {self.values['rule']!r}"
             )
 
     @staticmethod
@@ -171,7 +183,7 @@ class RunSettings:
         regimes: The scenario of each link alone.
         model: The pair.
         controllers: To judge.
-        tuning: Search budget of the tuned rule.
+        tuning: Search budget of every tuned rule.
         judging: How much is played.
         tracking: Where figures go.
         reward: Weights while learning.

@@ -208,11 +208,12 @@ class TrainingRun:
 
     def _draw_kept(self, keeps: tuple[float, ...]) -> None:
         # Imported here: transformers takes seconds, and only this figure needs a model.
-        from covspec_core.models.hf import HFModel, hide_progress
+        from covspec_core.models.hf import hide_progress
+        from covspec_core.pairs import load_draft
 
         hide_progress()
         model, image = self._settings.model, load_image(EXAMPLE)
-        draft = HFModel(model.draft, device=model.device, dtype=model.dtype)
+        draft = load_draft(model.draft, model.reduction, model.target, model.device, model.dtype)
         states = draft.visual_states(draft.prompt(image, QUESTION))
         order = reduction(model.reduction)(states, np.random.default_rng(0))
         some = [keep for keep in keeps if 0 < keep < 1]

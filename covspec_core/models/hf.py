@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
 from covspec_core.errors import InvalidRequest, InvalidSetting
+from covspec_core.models.attention import eager, received_attention
 from covspec_core.models.protocol import Ids, Outputs, Prompt
 from covspec_core.reduction import VisualStates
 
@@ -91,9 +93,13 @@ class HFModel:
             if ``None`` (CoVSpec, arXiv 2605.02218; the paper gives no layer).
         device: Torch device.
         dtype: Torch dtype name of the weights, ``auto`` for the checkpoint's own.
+        reads_encoder: Whether visual states hold the attention within the vision encoder, which
+            costs a second pass of it.
+        guide: Model whose attention the visual states hold as the verifier's.
 
     Raises:
-        InvalidSetting: If nothing loads from ``name`` or its architecture is not supported.
+        InvalidSetting: If nothing loads from ``name``, its architecture is not supported or it has
+            no such layers.
     """
 
     def __init__(
@@ -103,8 +109,11 @@ class HFModel:
         deep_layer: int | None = None,
         device: str = "cpu",
         dtype: str = "float32",
+        reads_encoder: bool = False,
+        guide: HFModel | None = None,
     ) -> None:
         self._load(name, dtype)
+        self._reads_encoder, self._guide = reads_encoder, guide
         self._net.to(device).eval()
         self._config = self._net.config
         self.device = torch.device(device)
@@ -178,11 +187,16 @@ class HFModel:
             vision_feature_select_strategy=self._config.vision_feature_select_strategy,
             return_dict=True,
         ).pooler_output.flatten(0, 1)
+        received = None
+        if self._reads_encoder:
+            received = _array(received_attention(self._net.model, pixels.to(self.device)))
         return Prompt(
             ids=np.asarray(ids, dtype=np.int64),
             visual=np.flatnonzero(np.asarray(ids) == self._config.image_token_id),
             keywords=self._keywords(ids, question_ids),
             features=features,
+            received=received,
+            guide=None if self._guide is None else self._guide.prompt(image, question),
         )
 
     def _question_ids(self, question: str) -> list[int]:
@@ -235,29 +249,47 @@ class HFModel:
         embeds[0, torch.from_numpy(prompt.visual)] = prompt.features.to(embeds.dtype)
         return embeds
 
-    @torch.inference_mode()
     def visual_states(self, prompt: Prompt) -> VisualStates:
-        """Attention of the keywords and states of the visual tokens at two layers."""
+        """Attention of the keywords and states of the visual tokens at two layers.
+
+        Beside them the input vectors and, if the model was loaded for them, the attention within
+        the encoder and that of the guide.
+        """
+        out = self._read(prompt)
+        weights = out.attentions[self._deep - 1][0].mean(0)
+        visual, keywords = torch.from_numpy(prompt.visual), torch.from_numpy(prompt.keywords)
+        verifier = None
+        if self._guide is not None and prompt.guide is not None:
+            verifier = self._guide.text_attention(prompt.guide)
+        return VisualStates(
+            relevance=_array(weights[keywords][:, visual].mean(0)),
+            early=_array(out.hidden_states[self._early][0, visual]),
+            deep=_array(out.hidden_states[self._deep][0, visual]),
+            features=_array(prompt.features),
+            received=prompt.received,
+            verifier=verifier,
+        )
+
+    def text_attention(self, prompt: Prompt) -> NDArray[np.float32]:
+        """Attention of the text behind the image to each visual token, ``[n_visual]``.
+
+        Last layer, mean over heads and over the text's tokens (SpecVLM, arXiv 2508.16201).
+        """
+        weights = self._read(prompt).attentions[-1][0].mean(0)
+        text = weights[int(prompt.visual[-1]) + 1 :]
+        return _array(text[:, torch.from_numpy(prompt.visual)].mean(0))
+
+    @torch.inference_mode()
+    def _read(self, prompt: Prompt) -> Any:
+        """One pass over a whole prompt with all attention weights and hidden states."""
         language = self._net.model.language_model
-        before = self._config.text_config._attn_implementation
-        # Only the eager kernel returns its weights.
-        language.set_attn_implementation("eager")
-        try:
-            out = language(
+        with eager(language):
+            return language(
                 inputs_embeds=self._embeds(prompt),
                 past_key_values=DynamicCache(config=self._config.text_config),
                 output_attentions=True,
                 output_hidden_states=True,
             )
-        finally:
-            language.set_attn_implementation(before)
-        weights = out.attentions[self._deep - 1][0].mean(0)
-        visual, keywords = torch.from_numpy(prompt.visual), torch.from_numpy(prompt.keywords)
-        return VisualStates(
-            relevance=_array(weights[keywords][:, visual].mean(0)),
-            early=_array(out.hidden_states[self._early][0, visual]),
-            deep=_array(out.hidden_states[self._deep][0, visual]),
-        )
 
     def decode(self, ids: Ids) -> str:
         """Text of answer tokens."""
@@ -281,5 +313,5 @@ class HFModel:
         return Outputs(_array(self._net.lm_head(hidden)), _array(hidden))
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return tensor.float().cpu().numpy()

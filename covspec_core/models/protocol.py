@@ -39,12 +39,17 @@ class Prompt:
         visual: Positions of the visual tokens in ``ids``, shape ``[n_visual]``.
         keywords: Positions of the question's content words, shape ``[n_keywords]``.
         features: The model's own encoding of the image, one row a visual token.
+        received: Attention that each visual token receives in the encoder, ``[n_visual]``; only
+            from a model that was asked for it.
+        guide: The same image and question for the model that guides the reduction, if one does.
     """
 
     ids: Ids
     visual: Ids
     keywords: Ids
     features: Any
+    received: NDArray[np.float32] | None = None
+    guide: Prompt | None = None
 
 
 class Context(Protocol):

@@ -7,8 +7,13 @@ import pytest
 from covspec_core.errors import CoVSpecError, InvalidSetting, PolicyMismatch
 from env.codec import Codec
 from env.presets import CONF, build, preset
+from policies.bandits import Bandit, SpecStop
 from policies.factory import make_controller
+from policies.goodput import Goodput
+from policies.league import RULES
+from policies.rivals import AdaptiveSteps, HuggingFace, Threshold
 from policies.rules import AdaptiveRule, Fixed, Foresight, Random, RuleSettings
+from policies.search import fixed
 from policies.settings import (
     KINDS,
     ControllerSettings,
@@ -30,13 +35,17 @@ def unused():
     raise AssertionError("nothing is tuned here")
 
 
+def constants_of(rule="rule"):
+    return fixed(toy_scenario())[0] if rule == "fixed" else RULES[rule].constants()
+
+
 def made(settings, scenario, tuned=unused):
     return make_controller(settings, scenario, 0, tuned)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "learned"])
 def test_every_named_controller_builds_and_decides(scenario, name):
-    controller = made(ControllerSettings.named(name), scenario, lambda: RuleSettings())
+    controller = made(ControllerSettings.named(name), scenario, constants_of)
     controller.begin(3)
     assert len(controller.decide(status_with(3))) == 3
 
@@ -45,10 +54,24 @@ def test_every_kind_has_a_file():
     assert {preset("controller", name).get("kind", "rule") for name in NAMES} == set(KINDS)
 
 
+def test_every_rule_has_a_tuned_one():
+    named = (ControllerSettings.named(name) for name in NAMES)
+    assert {s.values.get("rule", "rule") for s in named if s.kind == "tuned"} == set(RULES)
+
+
+@pytest.mark.parametrize("kind", sorted(set(RULES) - {"fixed", "foresight"}))
+def test_files_have_the_defaults(kind):
+    name = {"rule": "paper_rule"}.get(kind, kind)
+    constants = RULES[kind].constants
+    assert build(constants, ControllerSettings.named(name).values, "x") == constants()
+
+
 def test_kinds_make_their_classes(scenario):
     kinds = {
         "fixed": Fixed, "edge_only": Fixed, "device_only": Fixed, "random": Random,
-        "paper_rule": AdaptiveRule, "foresight": Foresight,
+        "paper_rule": AdaptiveRule, "foresight": Foresight, "hugging_face": HuggingFace,
+        "goodput": Goodput, "adaptive_steps": AdaptiveSteps, "threshold": Threshold,
+        "bandit": Bandit, "spec_stop": SpecStop,
     }  # fmt: skip
     for name, kind in kinds.items():
         assert isinstance(made(ControllerSettings.named(name), scenario), kind)
@@ -95,6 +118,8 @@ def test_a_folder_that_does_not_exist_is_refused():
         ({"kind": "fixed", "keep": 1, "draft_length": 1.5, "branch_width": 1}, "type int, got 1.5"),
         ({"kind": "edge_only", "keep": 1.0}, r"allows \[\], got unknown \['keep'\]"),
         ({"kind": "device_only", "path": "x"}, r"allows \['keep'\], got unknown \['path'\]"),
+        ({"kind": "tuned", "rule": "nope"}, r"rule must be one of \['adaptive_steps'.*got 'nope'"),
+        ({"kind": "bandit", "pulls": 0}, "pulls >= 1"),
         ({"kind": "learned", "folder": "x"}, r"allows \['path'\], got unknown \['folder'\]"),
     ],
     ids=str,

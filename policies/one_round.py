@@ -1,0 +1,196 @@
+"""What one round costs from every state that a request can be in, asked of the engine itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys
+from covspec_core.scenario import MOST_TOKENS, Scenario
+from covspec_core.sessions import STREAM_BYTES, Sessions
+from covspec_core.source import STATISTICS, Ahead, Facts, Outcome, Place, Requests
+from covspec_core.wire import WireProtocol
+from env.play import World
+
+
+class Modes(NamedTuple):
+    """States of a request besides its position, numbered.
+
+    0 is fresh; then come an awake device with 0, 1, ... ready tokens, and a streaming edge after
+    1, 2, ... bursts in a row.
+
+    Attributes:
+        longest: Longest draft length, most ready tokens.
+        bursts: Most bursts in a row.
+    """
+
+    longest: int
+    bursts: int
+
+    @staticmethod
+    def of(scenario: Scenario, tokens: int) -> Modes:
+        """The states in which answers of up to so many tokens can be."""
+        return Modes(scenario.draft_lengths[-1], -(-tokens // scenario.edge_burst))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return 2 + self.longest + self.bursts
+
+    def number(self, fresh: Bools, streaming: Bools, ready: Ints, bursts: Ints) -> Ints:
+        """States of sessions, shape ``[B]``."""
+        after = np.minimum(bursts, self.bursts) + self.longest + 1
+        return np.where(fresh, 0, np.where(streaming, after, 1 + ready))
+
+
+class Costs(NamedTuple):
+    """Seconds of a round for ``N`` requests and ``M`` states.
+
+    Attributes:
+        start_s: From the request's start until the device can draft, ``[N]``.
+        check_s: Of a draft of 1, 2, ... tokens that stands or is refused, ``[N, M, lengths, 2]``.
+        ready: Tokens that a branch hit would leave ready, ``[N, M, lengths, widths]``.
+        burst_s: Of 1, 2, ... tokens of the edge alone, ``[N, M, burst]``.
+    """
+
+    start_s: Floats
+    check_s: Floats
+    ready: Ints
+    burst_s: Floats
+
+
+def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, modes: Modes) -> Costs:
+    """Play one round from every state, on links that never change.
+
+    Args:
+        world: Scenario and links.
+        seeds: Of the session of each request, shape ``[N]``.
+        image_bytes: Encoded image and question, shape ``[N]``.
+        keep: Share of visual tokens, shape ``[N]``.
+        modes: The states.
+    """
+    scenario = world.scenario
+    script = _Script.of(scenario, len(seeds), modes)
+    play = _in_every_mode(world, script, seeds, image_bytes, keep, modes)
+    start_s = play.now_s.copy()
+    result = play.play(
+        Actions(
+            keep=keep[script.pair],
+            draft_length=script.length,
+            branch_width=script.width,
+            gate_threshold=np.full(len(script.pair), np.inf),
+        )
+    )
+    shape, widths = (len(seeds), modes.count, -1), len(scenario.branch_widths)
+    seconds = np.where(result.seconds > scenario.deadline_s, NEVER_S, result.seconds)
+    seconds, ahead = seconds.reshape(shape), result.branch_steps.reshape(shape)
+    n_drafts = modes.longest * (widths + 1)
+    grid = (len(seeds), modes.count, modes.longest, widths + 1)
+    drafts, ahead = seconds[..., :n_drafts].reshape(grid), ahead[..., :n_drafts].reshape(grid)
+    return Costs(
+        start_s.reshape(shape)[:, 0, 0], drafts[..., [0, -1]], ahead[..., :-1],
+        seconds[..., n_drafts:],
+    )  # fmt: skip
+
+
+NEVER_S = 1e9
+"""A round that outlasts the scenario's deadline."""
+
+
+class _Script(NamedTuple):
+    """One row for every request, state and round: action and outcome, shape ``[rows]`` each."""
+
+    pair: Ints
+    mode: Ints
+    length: Ints
+    width: Ints
+    refused: Bools
+    burst: Ints
+
+    @staticmethod
+    def of(scenario: Scenario, pairs: int, modes: Modes) -> _Script:
+        kinds = [
+            (g, width, refused, 0)
+            for g in range(1, modes.longest + 1)
+            for width, refused in [*product(scenario.branch_widths, [False]), (0, True)]
+        ]
+        kinds += [(0, 0, False, n) for n in range(1, scenario.edge_burst + 1)]
+        pair, mode, kind = (
+            axis.ravel() for axis in np.indices((pairs, modes.count, len(kinds)), dtype=np.int64)
+        )
+        length, width, refused, burst = (
+            np.array(column)[kind] for column in zip(*kinds, strict=True)
+        )
+        return _Script(pair, mode, length, width, refused, burst)
+
+
+def _in_every_mode(
+    world: World, script: _Script, seeds: Keys, image_bytes: Ints, keep: Floats, modes: Modes
+) -> Sessions:
+    """Sessions whose rows are in the states of a script."""
+    pair, mode, size = script.pair, script.mode, len(script.pair)
+    source = _Scripted(script, image_bytes[pair], world.scenario.protocol)
+    scenario = replace(world.scenario, deadline_s=np.inf, max_skipped=0)
+    play = Sessions(scenario, world.links, source, size)
+    play.begin(np.arange(size), seeds[pair])
+    later, streams = mode > 0, mode > 1 + modes.longest
+    play.place.position, play.place.keep = later * 1, keep[pair]
+    play.place.awake, play.streaming = later & ~streams, streams
+    play.place.ready = np.where(later & ~streams, mode - 1, 0)
+    play.lag = np.where(streams, (mode - 1 - modes.longest) * scenario.edge_burst, 0)
+    # The edge is done with its last round; of a burst the device has just got the last token.
+    _, got_s = play.path.download_end_s(play.now_s, np.full(size, STREAM_BYTES))
+    play.edge_ready_s = np.where(
+        later, play.now_s - streams * (got_s - play.now_s), play.edge_ready_s
+    )
+    return play
+
+
+class _Scripted:
+    """A :class:`~covspec_core.source.Source` whose rounds end as a script says."""
+
+    def __init__(self, script: _Script, image_bytes: Ints, kind: WireProtocol) -> None:
+        self._script, self._image_bytes = script, image_bytes
+
+    def begin(self, rows: Ints, keys: Keys) -> Requests:
+        """Requests of which only the image's size matters."""
+        n = len(rows)
+        limit, nothing = np.full(n, MOST_TOKENS), np.zeros((n, len(STATISTICS)))
+        return Requests(self._image_bytes[rows], limit, nothing)
+
+    def prefill(self, rows: Ints, keep: Floats) -> None:
+        """Every share is at hand."""
+
+    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
+        """No block is confident."""
+        return np.full(len(length), -np.inf)
+
+    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
+        """As the script says; a refusal hits the last token."""
+        script, nothing = self._script, np.zeros(len(length))
+        accepted = length - script.refused
+        return Outcome(
+            accepted=accepted,
+            rejected=script.refused,
+            emitted=np.where(burst > 0, script.burst, accepted + 1),
+            done=np.zeros(len(length), dtype=bool),
+            deviations=np.zeros(len(length), dtype=np.int64),
+            facts=Facts(nothing, nothing, nothing, nothing),
+        )
+
+    def branch(
+        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
+    ) -> Bools:
+        """No candidate is the bonus token; the steps taken ahead are told all the same."""
+        return np.zeros(len(length), dtype=bool)
+
+    def look(self, place: Place) -> Ahead:
+        """Nothing is foreseen."""
+        nothing = np.zeros(len(place.position))
+        return Ahead(nothing, nothing, np.zeros((len(nothing), len(CHANCES))))
+
+    def peek(self, keys: Keys) -> None:
+        """No answer is known beforehand."""

@@ -1,0 +1,167 @@
+"""The settings of a reduction, and the command that shows and compares them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.models.small import WIDTHS, build_model
+from covspec_core.pair import evaluate
+from covspec_core.pair.folders import export
+from covspec_core.pair.tokenizer import vocabulary
+from covspec_core.reduction import METHODS, ReductionSettings
+from env.presets import CONF, build
+from policies import reductions
+from policies.console import plain
+from policies.reduction_figures import STYLES, kept_side_by_side
+from policies.settings import ModelSettings
+
+MODEL = {"draft": "a", "target": "b", "recording": "c"}
+
+
+def model(*overrides: str) -> ModelSettings:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        values = plain(compose("train", overrides=list(overrides)))
+    return build(ModelSettings, values["model"], "model")
+
+
+def test_the_configuration_as_it_stands_is_covspec_at_its_defaults():
+    assert model().reduction == ReductionSettings()
+    assert build(ModelSettings, MODEL, "model").reduction == ReductionSettings()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_name_alone_chooses_a_reduction(name):
+    assert model(f"model.reduction={name}").reduction == ReductionSettings(name)
+
+
+def test_signals_can_be_joined():
+    assert model("model.reduction=relevance+cover").reduction == ReductionSettings(activity=0.0)
+
+
+def test_every_setting_can_be_overridden():
+    given = model(
+        "model.reduction.relevance=0", "model.reduction.activity=1.5",
+        "model.reduction.cover=false", "model.reduction.early_layer=0",
+        "model.reduction.deep_layer=3", "model.reduction.attention_share=0.9",
+    ).reduction  # fmt: skip
+    assert given == ReductionSettings("covspec", 0, 1.5, False, 0, 3, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("magic", r"model.reduction must be one of \['covspec', .*got 'magic'"),
+        ({"name": "magic"}, "model.reduction must be one of"),
+        ({"relevance": -1.0}, "model.reduction.relevance must be finite and >= 0"),
+        ({"relevance": "much"}, "model.reduction: relevance must be a value of type float"),
+        ({"colour": 1}, r"model.reduction allows .*unknown \['colour'\]"),
+        (3, "model.reduction must be a name or settings, got 3"),
+        (None, "model.reduction must be a name or settings, got None"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(values, said):
+    with pytest.raises(InvalidSetting, match=said):
+        build(ModelSettings, MODEL | {"reduction": values}, "model")
+
+
+def test_a_share_weighs_every_position_alike():
+    found = reductions.bootstrap_share(np.array([8.0, 1.0]), np.array([10.0, 2.0]))
+    assert found["mean"] == 0.75
+    low, high = found["ci95"]
+    assert (low, high) == (0.5, 0.8)
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(200):
+        counts = rng.integers(5, 60, size=60).astype(float)
+        sums = counts * rng.beta(8, 2, size=60)
+        low, high = reductions.bootstrap_share(sums, counts)["ci95"]
+        hits += low <= 0.8 <= high
+    assert 180 <= hits <= 199
+
+
+def test_right_answers_have_an_interval_even_if_all_are_right():
+    found = reductions.right_share(np.ones(20))
+    assert found["mean"] == 1.0
+    assert found["ci95"][0] == pytest.approx(0.839, abs=1e-3)
+
+
+def test_every_reduction_has_a_style_of_its_own():
+    assert set(STYLES) == set(METHODS)
+    assert len(set(STYLES.values())) == len(STYLES)
+
+
+@pytest.mark.parametrize("side", [12, 16])
+def test_any_image_is_drawn_at_any_grid(tmp_path, side):
+    orders = {name: np.random.default_rng(0).permutation(side * side) for name in ("covspec", "x")}
+    path = tmp_path / "kept.png"
+    kept_side_by_side(Image.new("RGB", (300, 40)), orders, [side, 1], "what?", path)
+    width, height = Image.open(path).size
+    assert width > 500
+    assert height > 500
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    place = tmp_path_factory.mktemp("pair")
+    for seed, name in enumerate(("target", "draft")):
+        torch.manual_seed(seed)
+        export(build_model(WIDTHS["debug"], vocabulary()), place / name)
+    return place
+
+
+def test_the_command_draws_writes_and_says_where_its_figures_come_from(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "MAX_ANSWER", 6)
+    Image.new("RGB", (50, 80), "red").save(tmp_path / "photo.jpg")
+    words = [
+        "--pair", str(pair), "--image", str(tmp_path / "photo.jpg"), "--seed", "4",
+        "--question", "how many large circles are there?", "--out", str(tmp_path / "deep" / "out"),
+        "--questions", "2", "--keeps", "12", "--splits", "test", "rare",
+        "--methods", "covspec", "random", "relevance+cover",
+    ]  # fmt: skip
+    reductions.main(words)
+    folder = tmp_path / "deep" / "out"
+    assert {path.name for path in folder.iterdir()} == {"kept.png", "curves.png", "reductions.json"}
+    result = json.loads((folder / "reductions.json").read_text())
+    assert result["provenance"]["seed"] == 4
+    assert result["provenance"]["command"].startswith("python -m policies.reductions --pair")
+    assert sorted(result["kept"]["orders"]["relevance+cover"]) == list(range(144))
+    curves = result["measured"]["curves"]
+    assert set(curves) == {"test", "rare"}
+    point = curves["rare"]["covspec"][1]
+    assert point["kept"] == 12
+    low, high = point["acceptance"]["ci95"]
+    assert low <= point["acceptance"]["mean"] <= high
+    gain, control = point["acceptance_over_random"]["mean"], curves["rare"]["random"][1]
+    assert gain == pytest.approx(point["acceptance"]["mean"] - control["acceptance"]["mean"])
+    assert "acceptance_over_random" not in control
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--image", "nowhere.png"], "reductions: there is no image at nowhere.png"),
+        (
+            ["--pair", "nowhere", "--questions", "1"],
+            "--pair must hold draft and target, got nowhere",
+        ),
+        ([], "there is nothing to draw; give --image, --questions or both"),
+        (["--questions", "1", "--methods", "best"], "reduction must be one of"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_ends_with_one_line(pair, tmp_path, capsys, words, said):
+    with pytest.raises(SystemExit) as ended:
+        reductions.main(["--out", str(tmp_path), "--pair", str(pair), *words])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1]
