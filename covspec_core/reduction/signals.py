@@ -20,8 +20,8 @@ from covspec_core.reduction.states import (
     standard,
 )
 
-RELEVANCE_WEIGHT: Final = 0.6
-ACTIVITY_WEIGHT: Final = 0.4
+RELEVANCE_WEIGHT: Final = 0.3
+ACTIVITY_WEIGHT: Final = 0.2
 FLAT: Final = 1e-6
 """Share of the first pivot below which a token adds nothing to those before it."""
 

