@@ -33,6 +33,10 @@ def judge_all(
     return judged
 
 
+BASELINES = ("edge_only", "device_only", "random")
+"""Controllers that no gain is stated over: their speed-up says it all."""
+
+
 def compare(judged: Judged, ours: str, rivals: Iterable[str], seed: int) -> dict[str, Any]:
     """Gains of one controller over others, by regime."""
     return {
@@ -49,7 +53,7 @@ def build_report(
     judged: Judged, provenance: Mapping[str, Any], config: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
     """Everything a report holds, as plain values."""
-    rivals = ("paper_rule", "paper_rule_gated", "tuned_rule")
+    rivals = [name for name in judged if name not in ("learned", *BASELINES)]
     return {
         "provenance": dict(provenance),
         "config": dict(config),
