@@ -15,14 +15,20 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from policies.judging import Scores, mean_interval
-from policies.report import Judged
+from policies.report import BASELINES, Judged
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-"""Okabe and Ito's palette, safe for colour-blind readers."""
+COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999", "#F0E442", "#000000")
+OURS = "#D55E00"
+"""Okabe and Ito's palette, safe for colour-blind readers; one of its colours is for learned."""
 
 
 def speed_by_regime(judged: Judged, path: Path) -> None:
-    """Bars of mean speed-up per regime and controller, with 95 % bootstrap intervals."""
+    """Bars of mean speed-up per regime and controller, with 95 % bootstrap intervals.
+
+    Rules and learned controllers only, where there are any: the device alone, several times as
+    fast and often wrong, would flatten the rest.
+    """
+    judged = {n: s for n, s in judged.items() if n not in BASELINES} or judged
     regimes = list(next(iter(judged.values())))
     width = 0.8 / len(judged)
     figure, axes = plt.subplots(figsize=(1.6 * len(regimes) + 2, 3.6), layout="constrained")
@@ -31,7 +37,8 @@ def speed_by_regime(judged: Judged, path: Path) -> None:
         means, errors = _means([scores[regime] for regime in regimes])
         lossy = any(scores[regime].deviations.any() for regime in regimes)
         label = f"{name.replace('_', ' ')}{' (lossy)' if lossy else ''}"
-        axes.bar(places, means, width, yerr=errors, label=label, color=COLOURS[i % 8], capsize=1.5,
+        axes.bar(places, means, width, yerr=errors, label=label, capsize=1.5,
+                 color=OURS if name == "learned" else COLOURS[i % len(COLOURS)],
                  error_kw={"lw": 0.8}, hatch="///" if lossy else None, edgecolor="white",
                  linewidth=0)  # fmt: skip
     axes.axhline(1.0, color="0.3", lw=0.8, ls="--")
@@ -56,7 +63,7 @@ def learning_curve(
     rows = [row for row in history if "validation_speedup" in row]
     figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
     axes.plot([r["steps"] / 1e6 for r in rows], [r["validation_speedup"] for r in rows],
-              color=COLOURS[0], label="learned, validation")  # fmt: skip
+              color=OURS, label="learned, validation")  # fmt: skip
     shown = [r for r in history if "train_speedup" in r]
     axes.plot([r["steps"] / 1e6 for r in shown], [r["train_speedup"] for r in shown],
               color=COLOURS[5], lw=0.8, label="while exploring, training split")  # fmt: skip
