@@ -12,8 +12,7 @@ from optuna.samplers import TPESampler
 from covspec_core.scenario import Scenario
 from env.play import World
 from policies.judging import judge
-from policies.league import RULES, Rule
-from policies.rules import RuleSettings
+from policies.league import Rule
 from policies.search import longest_range
 
 Progress = Callable[[int, float], None]
@@ -56,13 +55,6 @@ def tune(
         study.tell(trial, speedup(rule.suggest(trial, world.scenario)))
         progress(number + 1, study.best_value)
     return rule.suggest(study.best_trial, world.scenario), study.best_value
-
-
-def tune_rule(
-    world: World, trials: int, sessions: int, seed: int, progress: Progress = _silent
-) -> tuple[RuleSettings, float]:
-    """:func:`tune` for the paper's adaptive rule."""
-    return tune(world, RULES["rule"], trials, sessions, seed, progress)
 
 
 def _best_of(

@@ -20,6 +20,7 @@ import torch
 
 from covspec_core.acceptance import EXTRAS, GRID, AcceptanceHead, fit_head
 from covspec_core.live import Pair
+from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.folders import note
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
@@ -28,7 +29,6 @@ from covspec_core.rounds import CHANCES
 
 KEEP_LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
 HEAD = "acceptance_head.safetensors"
-LIMIT = 160  # most answer tokens
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,7 +81,7 @@ def _correlation(said: Any, true: Any) -> float:
 
 
 def _examples(pair: Pair, job: Job, temperature: float) -> tuple[Any, Any]:
-    return head_examples(read(pair, job.request, KEEP_LEVELS, temperature, LIMIT), KEEP_LEVELS)
+    return head_examples(read(pair, job.request, KEEP_LEVELS, temperature, MAX_ANSWER), KEEP_LEVELS)
 
 
 def _stack(examples: list[tuple[Any, Any]]) -> tuple[Any, Any]:

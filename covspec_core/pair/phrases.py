@@ -72,7 +72,6 @@ SIZE = words.meanings(words.SIZE_WORDS)
 COLOUR = words.meanings(words.COLOUR_WORDS)
 SHAPE = words.meanings(words.SHAPE_WORDS)
 PLACE = words.number_meanings(words.PLACE_WORDS)
-NUMBER = words.number_meanings(words.NUMBER_WORDS)
 SINGULAR: Final[Mapping[str, str | None]] = {**SHAPE, **{word: None for word in words.ANY_SHAPE}}
 PLURAL: Final = {words.plural(word): shape for word, shape in SINGULAR.items()}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.head import HEAD, KEEP_LEVELS, progress
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
@@ -40,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("assets/recording.npz"))
     parser.add_argument("--reduction", default="covspec")
     parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--limit", type=int, default=160, help="most answer tokens")
+    parser.add_argument("--limit", type=int, default=MAX_ANSWER, help="most answer tokens")
     parser.add_argument("--train", type=int, default=2000, help="requests")
     parser.add_argument("--validation", type=int, default=400, help="requests")
     parser.add_argument("--test", type=int, default=600, help="requests")

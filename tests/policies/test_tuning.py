@@ -14,13 +14,13 @@ from policies.league import RULES
 from policies.rules import AdaptiveRule, Fixed, RuleSettings
 from policies.search import fixed
 from policies.settings import TuningSettings
-from policies.tuning import tune, tune_rule
+from policies.tuning import tune
 from tests.policies.conftest import toy_scenario
 
 
 @pytest.mark.parametrize("trials", [1, 12])
 def test_the_tuned_rule_is_at_least_as_good_as_the_papers(world, scenario, trials):
-    found, speedup = tune_rule(world, trials, 16, seed=0)
+    found, speedup = tune(world, RULES["rule"], trials, 16, seed=0)
     paper = AdaptiveRule(scenario, RuleSettings(gate_threshold=float("inf")))
     assert speedup >= judge(world, paper, 16, 0).speedup.mean()
     assert judge(world, AdaptiveRule(scenario, found), 16, 0).speedup.mean() == speedup
@@ -30,7 +30,7 @@ def test_the_tuned_rule_is_at_least_as_good_as_the_papers(world, scenario, trial
 
 
 def test_equal_seeds_find_equal_constants(world):
-    first, same, other = (tune_rule(world, 6, 8, seed=seed)[0] for seed in (3, 3, 4))
+    first, same, other = (tune(world, RULES["rule"], 6, 8, seed=seed)[0] for seed in (3, 3, 4))
     assert first == same
     assert first != other
 
@@ -39,7 +39,7 @@ def test_equal_seeds_find_equal_constants(world):
 def test_it_searches_any_choice_of_draft_lengths(recording, lengths):
     changes = {"draft_lengths": lengths, "branch_widths": (0,)}
     world = World.load(toy_scenario(**changes), "train", recording)
-    found, speedup = tune_rule(world, 15, 4, seed=0)
+    found, speedup = tune(world, RULES["rule"], 15, 4, seed=0)
     assert 0 <= found.shortest <= found.longest <= lengths[-1]
     assert speedup > 0
 
@@ -76,7 +76,7 @@ def test_the_best_fixed_setting_comes_from_the_whole_grid(recording):
 
 def test_progress_is_told_and_never_falls(world):
     told = []
-    tune_rule(world, 5, 4, 0, lambda trial, best: told.append((trial, best)))
+    tune(world, RULES["rule"], 5, 4, 0, lambda trial, best: told.append((trial, best)))
     assert [trial for trial, _ in told] == [1, 2, 3, 4, 5]
     assert [best for _, best in told] == sorted(best for _, best in told)
 
