@@ -89,7 +89,8 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
     controller = make_controller(chosen, scenario, seed, tuned)
     if model.head is None and getattr(controller, "foresees", False):
         raise InvalidSetting(
-            f"model.head must name an acceptance head, as a {chosen.kind} controller goes by it; got null"
+            f"model.head must name an acceptance head, which a {chosen.kind} controller goes by; "
+            "got null"
         )
     return Decoding(
         scenario=replace(scenario, **getattr(controller, "changes", {})),
