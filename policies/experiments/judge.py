@@ -1,0 +1,47 @@
+"""Judges the named controllers on one split: ``evaluate.py controllers=[...]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from covspec_core.provenance import provenance
+from covspec_core.recording import load_recording
+from env.play import World
+from policies import figures
+from policies.console import say
+from policies.experiments import Findings
+from policies.factory import TunedOnce, make_controller
+from policies.report import build_report, judge_all, markdown, write_report
+from policies.runs import new_run
+from policies.settings import read_run
+from policies.tracking import Tracker
+
+
+def run(config: dict[str, Any]) -> Findings:
+    """Judge, and write a report into a run folder."""
+    settings = read_run(config)
+    recording = load_recording(settings.model.recording)
+    train = TunedOnce(
+        lambda: World.load(settings.scenario, "train", recording, settings.seed),
+        settings.tuning, settings.seed, say,
+    )  # fmt: skip
+    controllers = {
+        c.name: make_controller(c, settings.scenario, settings.seed, train)
+        for c in settings.controllers
+    }
+    worlds = {
+        regime: World.load(scenario, settings.judging.split, recording, settings.seed)
+        for regime, scenario in settings.regimes.items()
+    }
+    folder = new_run(Path(config["runs_dir"]), config["name"], "evaluation")
+    judged = judge_all(controllers, worlds, settings.judging.sessions, settings.seed, say)
+    report = build_report(judged, provenance(settings.seed), config, settings.seed)
+    figures.speed_by_regime(judged, folder / "speed.png")
+    write_report(report, folder, ["speed.png"])
+    with Tracker(folder, settings.tracking, config) as tracker:
+        tracker.log(
+            0, {f"{n}/speedup": r["all"]["speedup"] for n, r in report["controllers"].items()}
+        )
+    say(f"report: {folder / 'report.md'}")
+    return Findings(report, markdown(report))
