@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core.models.protocol import Context, Outputs, Prompt, VisionLanguageModel
 from covspec_core.randomness import gumbel, uniform
+from covspec_core.source import as_float16
 from covspec_core.wire import Draft, Verdict, WireProtocol
 
 DRAW, JUDGE, REDRAW, BONUS = range(4)
@@ -55,38 +56,48 @@ class Sampler:
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Drafted tokens, what they were drawn from, and how sure the draft was.
+    """Drafted tokens and what they were drawn from; how sure the draft was is read when asked.
 
     Attributes:
+        sampler: How they were drawn.
         tokens: Token ids.
         outputs: What the draft said before each token.
         laws: One law a token, shape ``[vocab]`` each.
-        margins: Margin of each law.
-        entropies: Entropy of each law, nats.
     """
 
+    sampler: Sampler
     tokens: list[int] = field(default_factory=list)
     outputs: list[Outputs] = field(default_factory=list)
     laws: list[ver.Law] = field(default_factory=list)
-    margins: list[float] = field(default_factory=list)
-    entropies: list[float] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def draw(self, sampler: Sampler, outputs: Outputs, position: int) -> int:
+    def draw(self, outputs: Outputs, position: int) -> int:
         """Draw a token and append it."""
-        law, signal = sampler.law(outputs.logits), sampler.signal(outputs.logits)
-        self.tokens.append(sampler.draw(law, position))
+        law = self.sampler.law(outputs.logits)
+        self.tokens.append(self.sampler.draw(law, position))
         self.outputs.append(outputs)
         self.laws.append(law)
-        self.margins.append(float(ver.margin(signal)))
-        self.entropies.append(float(ver.entropy(signal)))
         return self.tokens[-1]
 
     def first(self, n: int) -> Block:
         """A copy of the first ``n`` tokens."""
-        return Block(*(getattr(self, part.name)[:n] for part in fields(self)))
+        return Block(self.sampler, self.tokens[:n], self.outputs[:n], self.laws[:n])
+
+    @property
+    def signals(self) -> ver.Law:
+        """Laws from which confidence is read, shape ``[tokens, vocab]``."""
+        return self.sampler.signal(self._logits)
+
+    @property
+    def agreements(self) -> NDArray[np.float64]:
+        """Chance of each token at a random temperature, shape ``[tokens]``."""
+        return ver.agreement(self._logits, np.array(self.tokens))
+
+    @property
+    def _logits(self) -> NDArray[np.float32]:
+        return np.stack([outputs.logits for outputs in self.outputs])
 
 
 class Device:
@@ -99,21 +110,42 @@ class Device:
 
     def __init__(self, model: VisionLanguageModel, kind: WireProtocol) -> None:
         self._model, self._kind = model, kind
-        self.ready = Block()
+        self.ready: Block
 
     def start(self, prompt: Prompt, sampler: Sampler, kept: NDArray[np.int64]) -> None:
         """Read a prompt with some of its visual tokens."""
         self._context: Context
         self._context, self._last = self._model.prefill(prompt, kept)
-        self._sampler, self.ready, self._behind = sampler, Block(), 0
+        self._sampler, self._behind = sampler, 0
+        self.forget()
 
-    def draft(self, committed: list[int], length: int) -> Block:
-        """Draft a block behind the committed tokens, ready tokens first."""
-        block, self.ready = self.ready.first(length), Block()
+    def forget(self) -> None:
+        """Drop what was drafted ahead."""
+        self.ready = Block(self._sampler)
+
+    def draft(self, committed: list[int], length: int, stop: float) -> Block:
+        """Draft a block behind the committed tokens, ready tokens first.
+
+        Args:
+            committed: Answer so far.
+            length: Tokens at most.
+            stop: A token drawn from a law of more entropy is the block's last, nats.
+        """
+        block, ahead = Block(self._sampler), self.ready
+        self.forget()
         while len(block) < length:
             text = committed + block.tokens
-            block.draw(self._sampler, self._next(text), len(text))
+            ready = len(block) < len(ahead)
+            outputs = ahead.outputs[len(block)] if ready else self._next(text)
+            token = block.draw(outputs, len(text))
+            if token in self._model.eos_ids:
+                stop = np.inf  # nothing behind an answer's end is looked at
+            elif stop < np.inf and self._entropy(outputs) > stop:
+                break
         return block
+
+    def _entropy(self, outputs: Outputs) -> float:
+        return float(as_float16(ver.entropy(self._sampler.signal(outputs.logits))))
 
     def ahead(self, committed: list[int]) -> Outputs:
         """What the draft says about the next token; drafting starts from it for free."""
@@ -133,17 +165,23 @@ class Device:
             self._last, self._behind = self._context.extend(missing).at(-1), len(text)
         return self._last
 
-    def message(self, number: int, skipped: list[int], block: Block) -> Draft:
-        """What goes up for a block."""
+    def message(
+        self,
+        number: int,
+        skipped: list[int],
+        block: Block,
+        judged: NDArray[np.bool_] | None = None,
+    ) -> Draft:
+        """What goes up for a block; with a mask, no scalars or laws of what is not judged."""
+        rows = range(len(block)) if judged is None else np.flatnonzero(judged)
         q: NDArray[np.floating] | None = None
-        if self._kind.laws_up:
-            q = np.stack(block.laws) if len(block) else None
-        elif self._kind.scalars_up and len(block):
-            pairs = zip(block.laws, block.tokens, strict=True)
-            q = np.array([law[token] for law, token in pairs])
+        if self._kind.laws_up and len(rows):
+            q = np.stack([block.laws[i] for i in rows])
+        elif self._kind.scalars_up and len(rows):
+            q = np.array([block.laws[i][block.tokens[i]] for i in rows])
         ids = np.array(block.tokens, dtype=np.int64)
         up = None if q is None else q.astype(np.float32)
-        return Draft(number, np.array(skipped, dtype=np.int64), ids, up)
+        return Draft(number, np.array(skipped, dtype=np.int64), ids, up, judged)
 
     def resolve(self, block: Block, verdict: Verdict, position: int) -> int:
         """The token behind the accepted ones: as told, or redrawn from the law that came."""
@@ -172,16 +210,13 @@ class Device:
         if bonus not in candidates:
             return False
         branches = self._context.fork(len(candidates))
-        blocks = [Block() for _ in candidates]
+        blocks = [Block(self._sampler) for _ in candidates]
         tokens = candidates
         for step in range(1, steps + 1):
             outputs = branches.extend(tokens[:, None])
             rows = (outputs.at(branch).at(-1) for branch in range(len(blocks)))
             tokens = np.array(
-                [
-                    own.draw(self._sampler, row, position + step)
-                    for own, row in zip(blocks, rows, strict=True)
-                ]
+                [own.draw(row, position + step) for own, row in zip(blocks, rows, strict=True)]
             )
         hit = int(np.flatnonzero(candidates == bonus)[0])
         self._context, self.ready, self._behind = branches.select(hit), blocks[hit], -1

@@ -36,7 +36,8 @@ class Edge:
         laws = self._laws(self._text + block, len(block) + 1)
         accepted, verdict = 0, None
         for accepted, token in enumerate(block):
-            verdict = self._judge(message, accepted, token, laws[accepted])
+            if message.judged is None or message.judged[accepted]:
+                verdict = self._judge(message, accepted, token, laws[accepted])
             if verdict is not None:
                 break
             if token in self._model.eos_ids:
@@ -66,13 +67,13 @@ class Edge:
                 break
         return written
 
-    def refusals(self, text: list[int], message: Draft) -> int:
-        """How many tokens of a block behind a text would not stand; for measurement only."""
+    def refusals(self, text: list[int], message: Draft) -> list[bool]:
+        """Which tokens of a block behind a text would not stand; for measurement only."""
         self._text, block = list(text), message.block.tolist()
         laws = self._laws(text + block, len(block) + 1)
-        judged = (self._judge(message, i, t, laws[i]) for i, t in enumerate(block))
+        refused = [self._judge(message, i, t, laws[i]) is not None for i, t in enumerate(block)]
         self._context.rollback(len(text))
-        return sum(verdict is not None for verdict in judged)
+        return refused
 
     def _laws(self, text: list[int], last: int) -> ver.Law:
         """Laws behind the last positions of a text, shape ``[last, vocab]``."""
@@ -90,7 +91,9 @@ class Edge:
             own = self._sampler.draw(target, position)
             return None if own == token else Verdict(message.round, index, own)
         assert message.q is not None
-        q = message.q[index]
+        # Laws or scalars come for judged tokens only.
+        row = index if message.judged is None else int(message.judged[:index].sum())
+        q = message.q[row]
         chance = ver.accept_probability(target[token], q if q.ndim == 0 else q[token])
         if uniform(self._sampler.key, position, JUDGE) < chance:
             return None

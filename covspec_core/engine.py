@@ -140,7 +140,9 @@ def generate(
     if limit < 1:
         raise InvalidRequest(f"an answer must be allowed at least 1 token, got {limit}")
     scenario = replace(scenario, requests=1)
-    source = LiveSource(pair, scenario.protocol, temperature, limit, lambda key: request)
+    source = LiveSource(
+        pair, scenario.protocol, temperature, limit, lambda key: request, scenario.gate
+    )
     engine = Engine(scenario, realise_links(scenario, seed), source)
     controller.begin(1)
     status = engine.begin(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core import wire
 from covspec_core.acceptance import GRID, AcceptanceHead, features_of
-from covspec_core.device import Block, Device, Sampler
+from covspec_core.device import Device, Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.reduction import VisualStates, activity
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
-from covspec_core.source import Ahead, Facts, Outcome, Place, Requests, as_float16
+from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Requests, as_float16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +90,15 @@ def statistics(prompt: Prompt, states: VisualStates) -> NDArray[np.float32]:
     )
 
 
+class _End(NamedTuple):
+    """What became of a block; see :class:`~covspec_core.source.Outcome`."""
+
+    accepted: int = 0
+    unjudged: int = 0
+    rejected: bool = False
+    deviations: int = 0
+
+
 class LiveSource:
     """A :class:`~covspec_core.source.Source` that runs the models of a pair.
 
@@ -99,6 +108,7 @@ class LiveSource:
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
         requests: The request that a key stands for.
+        gate: How a gate's threshold is read, see :data:`covspec_core.scenario.GATES`.
     """
 
     def __init__(
@@ -108,8 +118,9 @@ class LiveSource:
         temperature: float,
         limit: int,
         requests: Callable[[int], Request],
+        gate: str = "block",
     ) -> None:
-        self._pair, self._kind = pair, kind
+        self._pair, self._kind, self._gate = pair, kind, gate
         self._temperature, self._limit, self._requests = temperature, limit, requests
         self.device, self.edge = Device(pair.draft, kind), Edge(pair.target, kind)
         self.text: list[int] = []
@@ -134,7 +145,7 @@ class LiveSource:
         """Take up a request: the edge reads it, the device ranks its visual tokens."""
         request = self._requests(int(keys[0]))
         self._sampler = Sampler(request.key, self._temperature, self._kind.shared_noise)
-        self.text, self._skipped, self.device.ready = [], [], Block()
+        self.text, self._skipped = [], []
         self._prompt = self._pair.draft.prompt(request.image, request.question)
         self._target_prompt = self._pair.target.prompt(request.image, request.question)
         self.edge.start(self._target_prompt, self._sampler)
@@ -152,83 +163,107 @@ class LiveSource:
         kept = kept_tokens(self.order, float(keep[0]))
         self.device.start(self._prompt, self._sampler, kept)
 
-    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
+    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
         """Draft a block."""
-        self._block = self.device.draft(self.text, int(length[0]))
+        self._block = self.device.draft(self.text, int(length[0]), float(stop[0]))
+        self._sure = np.zeros(len(self._block), dtype=bool)
         written = len(self._until_end(self._block.tokens))
-        margins = as_float16(np.array(self._block.margins[:written]))
-        return np.array([margins.min() if margins.size else np.inf])
+        if np.isfinite(sure[0]):
+            self._sure = self._confidences() >= sure[0]
+        # What lies behind an answer's end is not worth a judgement.
+        self._sure[written:] = True
+        return Drafted(np.array([len(self._block)]), np.array([(~self._sure).sum()]))
 
-    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
+    def _confidences(self) -> Floats:
+        if not len(self._block):
+            return np.zeros(0)
+        if self._gate == "uncertainty":
+            return as_float16(self._block.agreements)
+        return as_float16(ver.margin(self._block.signals))
+
+    def finish(self, place: Place, move: Move) -> Outcome:
         """Send the block and take the verdict, commit it unsent, or let the edge write."""
-        before, self._number, deviations = len(self.text), self._number + 1, 0
-        if burst[0] > 0:
-            self.device.ready = Block()
-            written = self.edge.decode(self._skipped, int(burst[0]))
-            self._skipped, accepted, rejected = [], 0, False
-        elif local[0]:
+        before, self._number = len(self.text), self._number + 1
+        if move.alone[0]:
+            self.device.forget()
+            written = self.edge.decode(self._skipped, int(move.burst[0]))
+            self._skipped, end = [], _End()
+        elif move.local[0]:
             written = self._until_end(self._block.tokens)
-            deviations = self._audit(len(written))
-            self._skipped, accepted, rejected = self._skipped + written, 0, False
+            end = _End(deviations=int(self._audit(len(written)).sum()))
+            self._skipped = self._skipped + written
         else:
-            written, accepted, rejected = self._verify()
+            written, end = self._verify()
         self.text = (self.text + written)[: self._limit]
-        self.device.settle(before + (len(written) if local[0] else accepted))
-        judged = len(written) if local[0] else accepted + rejected
-        return self._outcome(before, accepted, rejected, judged, deviations)
+        self.device.settle(before + (len(written) if move.local[0] else end.accepted))
+        judged = len(written) if move.local[0] else end.accepted + end.rejected
+        return self._outcome(before, end, judged)
 
-    def _verify(self) -> tuple[list[int], int, bool]:
-        message = self.device.message(self._number, self._skipped, self._block)
+    def _verify(self) -> tuple[list[int], _End]:
+        judged = ~self._sure if self._gate == "token" else None
+        verdict = self._ask(judged)
+        standing = self._block.tokens[: verdict.accepted]
+        passed = np.zeros(0, dtype=bool) if judged is None else ~judged[: verdict.accepted]
+        wrong = int((self._audit(verdict.accepted) & passed).sum()) if passed.any() else 0
+        end = _End(verdict.accepted, int(passed.sum()), False, wrong)
+        if standing and standing[-1] in self._pair.target.eos_ids:
+            return standing, end
+        token = self.device.resolve(self._block, verdict, len(self.text))
+        self.edge.commit(token)
+        rejected = verdict.accepted < len(self._block)
+        return [*standing, token], end._replace(rejected=rejected)
+
+    def _ask(self, judged: NDArray[np.bool_] | None) -> wire.Verdict:
+        """The edge's verdict on the block, through encoded messages."""
+        message = self.device.message(self._number, self._skipped, self._block, judged)
         data = message.encode()
         verdict = self.edge.verify(wire.Draft.decode(data))
         answer = verdict.encode()
         verdict = wire.Verdict.decode(answer)
         self._check_bytes(message, data, verdict, answer)
         self._skipped = []
-        standing = self._block.tokens[: verdict.accepted]
-        if standing and standing[-1] in self._pair.target.eos_ids:
-            return standing, verdict.accepted, False
-        token = self.device.resolve(self._block, verdict, len(self.text))
-        self.edge.commit(token)
-        return [*standing, token], verdict.accepted, verdict.accepted < len(self._block)
+        return verdict
 
     def _check_bytes(
         self, message: wire.Draft, up: bytes, verdict: wire.Verdict, down: bytes
     ) -> None:
         vocab, drafted = self._pair.draft.vocab_size, len(message.block)
         rejected = verdict.p is not None
-        assert len(up) == wire.upload_bytes(self._kind, len(message.skipped), drafted, vocab)
+        judged = None if message.judged is None else int(message.judged.sum())
+        size = wire.upload_bytes(self._kind, len(message.skipped), drafted, vocab, judged)
+        assert len(up) == size
         assert len(down) == wire.download_bytes(self._kind, rejected, vocab)
 
     def _until_end(self, tokens: list[int]) -> list[int]:
         ends = [i for i, token in enumerate(tokens) if token in self._pair.target.eos_ids]
         return tokens[: ends[0] + 1] if ends else list(tokens)
 
-    def _audit(self, count: int) -> int:
-        """How many of the first drafted tokens the target would not have written."""
+    def _audit(self, count: int) -> NDArray[np.bool_]:
+        """Which of the first drafted tokens the target would not have written."""
         if self._auditor is None:
             self._auditor = Edge(self._pair.target, self._kind)
             self._auditor.start(self._target_prompt, self._sampler)
         message = self.device.message(self._number, [], self._block.first(count))
-        return self._auditor.refusals(self.text, message)
+        return np.array(self._auditor.refusals(self.text, message), dtype=bool)
 
-    def _outcome(
-        self, before: int, accepted: int, rejected: bool, judged: int, deviations: int
-    ) -> Outcome:
+    def _outcome(self, before: int, end: _End, judged: int) -> Outcome:
         done = self.text[-1] in self._pair.target.eos_ids or len(self.text) >= self._limit
         return Outcome(
-            accepted=np.array([accepted]),
-            rejected=np.array([rejected]),
+            accepted=np.array([end.accepted]),
+            unjudged=np.array([end.unjudged]),
+            rejected=np.array([end.rejected]),
             emitted=np.array([len(self.text) - before]),
             done=np.array([done]),
-            deviations=np.array([deviations]),
+            deviations=np.array([end.deviations]),
             facts=self._facts(judged),
         )
 
     def _facts(self, judged: int) -> Facts:
-        n = max(judged, 1)
-        margins = as_float16(np.array(self._block.margins[:n] or [0.0]))
-        entropies = as_float16(np.array(self._block.entropies[:n] or [0.0]))
+        if not len(self._block):
+            nothing = np.zeros(1)
+            return Facts(nothing, nothing, nothing, nothing)
+        signals = self._block.first(max(judged, 1)).signals
+        margins, entropies = as_float16(ver.margin(signals)), as_float16(ver.entropy(signals))
         return Facts(
             margin=margins[-1:],
             margin_mean=np.array([margins.mean()]),

@@ -187,6 +187,7 @@ def _level(head: AcceptanceHead | None, reading: Reading, keep: float, outputs: 
         "rank": _ranks(plain, outputs.logits, tokens),
         "rank_shared": _ranks(sampler, outputs.logits, tokens),
         "chances": foresee(head, outputs.hidden, entropy, margin, keep),
+        "agreement": ver.agreement(outputs.logits, np.array(tokens)),
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ LEVEL_COLUMNS = {
     "rank": np.uint8,
     "rank_shared": np.uint8,
     "chances": np.uint8,
+    "agreement": np.float16,
 }
+LATER_COLUMNS = frozenset(("agreement",))
+"""Added since the format was fixed: older recordings lack them, and say so when asked."""
 REQUEST_COLUMNS = {
     "length": np.int32,
     "key": np.uint64,
@@ -73,6 +77,8 @@ class Recording:
         rank_shared: Place of ``y`` in q under the shared noise, likewise, ``[L, N]``.
         chances: That the next ``n`` drafted tokens all stand as the acceptance head foresees it,
             for every ``n`` of ``CHANCES``, in steps of ``1 / acceptance.GRID``, ``[L, N, C]``.
+        agreement: Chance that a draw from q at a random temperature is ``y`` again, ``[L, N]``;
+            see :func:`covspec_core.verification.agreement`.
     """
 
     meta: dict[str, Any]
@@ -93,6 +99,7 @@ class Recording:
     rank: Column
     rank_shared: Column
     chances: Column
+    agreement: Column | None = None
 
     def __post_init__(self) -> None:
         n, levels = len(self.tokens), len(self.meta["keep_levels"])
@@ -104,10 +111,24 @@ class Recording:
         shapes |= dict.fromkeys(TOKEN_COLUMNS, (n,)) | dict.fromkeys(LEVEL_COLUMNS, (levels, n))
         shapes["statistics"] = (requests, len(STATISTICS))
         shapes["chances"] = (levels, n, len(CHANCES))
-        for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                got = getattr(self, name).shape
+        for name in self._present(shapes):
+            got, shape = getattr(self, name).shape, shapes[name]
+            if got != shape:
                 raise BrokenRecording(f"column {name} must have shape {shape}, got {got}")
+
+    def _present(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if getattr(self, name) is not None]
+
+    def column(self, name: str) -> Column:
+        """A column, also one that older recordings lack.
+
+        Raises:
+            BrokenRecording: If this recording lacks it.
+        """
+        column: Column | None = getattr(self, name)
+        if column is None:
+            raise BrokenRecording(f"the recording must hold column {name!r}; record it anew")
+        return column
 
     @property
     def keep_levels(self) -> tuple[float, ...]:
@@ -134,13 +155,14 @@ class Recording:
         tokens = np.repeat(chosen, self.length)
         changes: dict[str, Any] = {"questions": self.questions[chosen]}
         changes |= {name: getattr(self, name)[chosen] for name in REQUEST_COLUMNS}
-        changes |= {name: getattr(self, name)[tokens] for name in TOKEN_COLUMNS}
-        changes |= {name: getattr(self, name)[:, tokens] for name in LEVEL_COLUMNS}
+        changes |= {name: getattr(self, name)[tokens] for name in self._present(TOKEN_COLUMNS)}
+        changes |= {name: getattr(self, name)[:, tokens] for name in self._present(LEVEL_COLUMNS)}
         return replace(self, **changes)
 
     def save(self, path: Path) -> None:
         """Write one compressed file; columns can be added later without breaking it."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "meta"}
+        names = self._present(f.name for f in fields(self) if f.name != "meta")
+        columns = {name: getattr(self, name) for name in names}
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
         np.savez_compressed(partial, meta=np.array(json.dumps(self.meta)), **columns)
@@ -158,7 +180,8 @@ def load_recording(path: Path | str) -> Recording:
             meta = json.loads(str(file["meta"]))
             if meta["format"] != FORMAT:
                 raise BrokenRecording(f"format must be {FORMAT}, got {meta['format']}")
-            names = [f.name for f in fields(Recording) if f.name != "meta"]
+            lacking = LATER_COLUMNS - set(file.files) | {"meta"}
+            names = [f.name for f in fields(Recording) if f.name not in lacking]
             return Recording(meta=meta, **{name: file[name] for name in names})
     except FileNotFoundError as error:
         raise BrokenRecording(f"no recording at {path}") from error

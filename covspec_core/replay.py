@@ -1,7 +1,9 @@
 """Outcomes from a recording: exact for every sequence of actions, thousands of sessions at once.
 
 Exact in law for protocols with independent draws, bit by bit under shared noise. With a gate on
-the replay follows the recorded text and counts the unchecked tokens that differ from it.
+the replay follows the recorded text and counts the unchecked tokens that differ from it. With an
+entropy stop it reads the entropies along the recorded text: what is committed is exact, but a block
+that leaves the text before its stop may really be shorter or longer than the replay charges.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from covspec_core.errors import InvalidAction
 from covspec_core.randomness import uniform
 from covspec_core.recording import Recording
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
-from covspec_core.source import Ahead, Facts, Outcome, Place, Requests
+from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Requests
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
 
@@ -28,10 +30,21 @@ class ReplaySource:
         kind: Protocol; decides whether acceptance is recorded or drawn.
         size: Number of sessions.
         longest: Longest draft length that will be asked for.
+        gate: How a gate's threshold is read, see :data:`covspec_core.scenario.GATES`.
+
+    Raises:
+        BrokenRecording: If the recording lacks what the gate reads.
     """
 
-    def __init__(self, recording: Recording, kind: WireProtocol, size: int, longest: int) -> None:
-        self._recording = recording
+    def __init__(
+        self,
+        recording: Recording,
+        kind: WireProtocol,
+        size: int,
+        longest: int,
+        gate: str = "block",
+    ) -> None:
+        self._recording, self._gate = recording, gate
         self._shared = kind.shared_noise
         self._keeps = np.asarray(recording.keep_levels)
         self._starts = recording.start
@@ -53,6 +66,9 @@ class ReplaySource:
         self._rank = ranks.ravel()
         self._margin = recording.margin.astype(np.float64).ravel()
         self._entropy = recording.entropy.astype(np.float64).ravel()
+        self._confidence = self._margin
+        if self._gate == "uncertainty":
+            self._confidence = recording.column("agreement").astype(np.float64).ravel()
         self._chances = recording.chances.reshape(-1, len(CHANCES))
 
     def pick(self, keys: Keys) -> Ints:
@@ -85,31 +101,50 @@ class ReplaySource:
             raise InvalidAction(f"keep must be a recorded level ({levels}), got {keep[wrong][0]}")
         self._base[rows] = level * self._tokens + self._first[rows]
 
-    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
-        """Smallest margin of each block at the recorded text."""
-        if not gated:
-            return np.full(len(length), -np.inf)
-        inside = self._ahead < np.minimum(length, self._left(place))[:, None]
-        return np.where(inside, self._margin.take(self._index(place)), np.inf).min(1)
+    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
+        """Blocks along the recorded text; see :class:`~covspec_core.source.Source`."""
+        if np.isfinite(stop).any():
+            length = self._stopped(place, length, stop)
+        block = np.minimum(length, self._left(place))
+        if not np.isfinite(sure).any():
+            return Drafted(length, block)
+        unsure = self._confidence.take(self._index(place)) < sure[:, None]
+        return Drafted(length, (unsure & (self._ahead < block[:, None])).sum(1))
 
-    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
+    def _stopped(self, place: Place, length: Ints, stop: Floats) -> Ints:
+        block = np.minimum(length, self._left(place))[:, None]
+        beyond = self._entropy.take(self._index(place)) > stop[:, None]
+        last = beyond & (self._ahead < block)
+        return np.where(last.any(1), last.argmax(1) + 1, length)
+
+    def finish(self, place: Place, move: Move) -> Outcome:
         """Judge, commit or pass over blocks; see :class:`~covspec_core.source.Source`."""
-        left, index = self._left(place), self._index(place)
-        block = np.minimum(length, left)
+        left, index, local = self._left(place), self._index(place), move.local
+        block = np.minimum(move.length, left)
         refused = ~self._accepts(place, index) & (self._ahead < block[:, None])
-        any_refused = refused.any(1)
-        run = np.where(any_refused, refused.argmax(1), block)
-        emitted = np.where(burst > 0, burst, np.where(local, block, run + 1))
+        passed = self._passed(index, move)
+        stopping = refused & ~passed
+        any_refused = stopping.any(1)
+        run = np.where(any_refused, stopping.argmax(1), block)
+        standing = passed & (self._ahead < run[:, None])
+        emitted = np.where(move.alone, move.burst, np.where(local, block, run + 1))
         emitted = np.minimum(emitted, left)
         rejected = any_refused & ~local
         return Outcome(
             accepted=np.where(local, 0, run),
+            unjudged=np.where(local, 0, standing.sum(1)),
             rejected=rejected,
             emitted=emitted,
             done=emitted >= left,
-            deviations=np.where(local, refused.sum(1), 0),
+            deviations=(refused & np.where(local[:, None], True, standing)).sum(1),
             facts=self._facts(index, np.where(local, block, run + rejected)),
         )
+
+    def _passed(self, index: Ints, move: Move) -> Bools:
+        """Tokens of the blocks that need no judgement, ``[B, longest]``, or one ``False``."""
+        if not np.isfinite(move.sure).any():
+            return np.zeros((1, 1), dtype=bool)
+        return self._confidence.take(index) >= move.sure[:, None]
 
     def _left(self, place: Place) -> Ints:
         return self._total - place.position

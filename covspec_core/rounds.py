@@ -20,6 +20,7 @@ Bools = NDArray[np.bool_]
 Keys = NDArray[np.uint64]
 
 GATE_OFF = np.inf
+STOP_OFF = np.inf
 
 CHANCES = (1, 2, 3, 4, 5, 6, 8, 10)
 """Numbers of drafted tokens for which the acceptance head foresees whether all stand."""
@@ -99,14 +100,18 @@ class RoundAction:
             of a request.
         draft_length: Tokens of the block, >= 0; 0 lets the edge decode a burst alone.
         branch_width: Branches drafted ahead during verification, >= 0.
-        gate_threshold: A block whose smallest margin reaches it is committed on the device
-            unchecked; infinity turns the gate off.
+        gate_threshold: Tokens whose confidence reaches it pass the gate unchecked, as the
+            scenario's ``gate`` says; infinity turns the gate off.
+        entropy_stop: A block ends behind the first token whose law's entropy exceeds it, nats;
+            infinity drafts all of ``draft_length``. AdaEDL (arXiv 2410.18351) and SVIP
+            (arXiv 2411.18462) are ways to set it.
     """
 
     keep: float
     draft_length: int
     branch_width: int
     gate_threshold: float = GATE_OFF
+    entropy_stop: float = STOP_OFF
 
     def __post_init__(self) -> None:
         Actions.of([self])
@@ -125,12 +130,16 @@ class Actions:
     draft_length: Ints
     branch_width: Ints
     gate_threshold: Floats
+    entropy_stop: Floats = None  # type: ignore[assignment]  # off unless given
 
     def __post_init__(self) -> None:
+        if self.entropy_stop is None:
+            object.__setattr__(self, "entropy_stop", np.full(len(self.keep), STOP_OFF))
         _require(self.keep, (self.keep >= 0) & (self.keep <= 1), "keep must lie in [0, 1]")
         _require(self.draft_length, self.draft_length >= 0, "draft_length must be >= 0")
         _require(self.branch_width, self.branch_width >= 0, "branch_width must be >= 0")
         _require(self.gate_threshold, self.gate_threshold >= 0, "gate_threshold must be >= 0")
+        _require(self.entropy_stop, self.entropy_stop >= 0, "entropy_stop must be >= 0")
 
     def __len__(self) -> int:
         return len(self.keep)
@@ -141,17 +150,18 @@ class Actions:
             int(self.draft_length[row]),
             int(self.branch_width[row]),
             float(self.gate_threshold[row]),
+            float(self.entropy_stop[row]),
         )
 
     @staticmethod
     def of(actions: Iterable[RoundAction]) -> Actions:
         """Stack single actions."""
-        rows = [(a.keep, a.draft_length, a.branch_width, a.gate_threshold) for a in actions]
-        keep, length, width, gate = (np.array(column) for column in zip(*rows, strict=True))
+        rows = [[getattr(a, f.name) for f in fields(RoundAction)] for a in actions]
+        keep, length, width, gate, stop = (np.array(column) for column in zip(*rows, strict=True))
         for name, column in (("draft_length", length), ("branch_width", width)):
             if not np.issubdtype(column.dtype, np.integer):
                 raise InvalidAction(f"{name} must be an integer, got {column.tolist()}")
-        return Actions(keep.astype(float), length, width, gate.astype(float))
+        return Actions(keep.astype(float), length, width, gate.astype(float), stop.astype(float))
 
     @staticmethod
     def full(size: int, action: RoundAction) -> Actions:
@@ -177,7 +187,7 @@ class RoundResult:
         received_s: The device has it; the round ends and the next one can begin.
         first_s: The device has the round's first token; a burst streams its tokens.
         drafted: Tokens of the block, ready ones included.
-        accepted: Drafted tokens that stand after a check.
+        accepted: Drafted tokens that stand after a check of their own.
         rejected: The check ended in a rejection.
         skipped: Drafted tokens that were committed unchecked.
         burst: Tokens that the edge decoded alone.

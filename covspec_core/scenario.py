@@ -11,6 +11,10 @@ from covspec_core.profile import HardwareProfile
 from covspec_core.rounds import GATE_OFF
 from covspec_core.wire import WireProtocol
 
+GATES = ("block", "token", "uncertainty")
+"""What passes unchecked: blocks whose smallest margin reaches the threshold (CoVSpec, read by the
+block); such blocks and, in those that are sent, each token whose margin reaches it (read by the
+token); blocks whose tokens a draw at another temperature would repeat (U-HLM, on one token)."""
 MOST_TOKENS = 65535
 """Tokens of one kind that a message's header can count."""
 
@@ -26,10 +30,11 @@ class Scenario:
         keep_levels: Shares of visual tokens a controller may choose, ascending.
         draft_lengths: Draft lengths it may choose, ascending; 0 is the edge alone.
         branch_widths: Branch widths it may choose, ascending.
-        gate_threshold: Margin from which a controller without a gate of its own skips checks;
+        gate: How a gate's threshold is read, one of ``GATES``.
+        gate_threshold: Confidence from which a controller without a gate of its own skips checks;
             infinity keeps decoding lossless.
-        gate_levels: Margins among which a learned controller chooses instead, ascending; with none
-            it keeps to ``gate_threshold``.
+        gate_levels: Confidences among which a learned controller chooses instead, ascending; with
+            none it keeps to ``gate_threshold``.
         max_skipped: Tokens that may stand unchecked at most (gate).
         edge_burst: Tokens the edge decodes alone when the draft length is 0.
         requests: Requests of one session.
@@ -46,6 +51,7 @@ class Scenario:
     keep_levels: tuple[float, ...] = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
     draft_lengths: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 8, 10)
     branch_widths: tuple[int, ...] = (0, 1, 2, 4)
+    gate: str = "block"
     gate_threshold: float = GATE_OFF
     gate_levels: tuple[float, ...] = ()
     max_skipped: int = 16
@@ -63,6 +69,8 @@ class Scenario:
         _ascending("branch_widths", self.branch_widths, 0, 64)
         _ascending("device_factor", self.device_factor, 1e-3, 1e3)
         _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
+        if self.gate not in GATES:
+            raise InvalidSetting(f"gate must be one of {GATES}, got {self.gate!r}")
         if not self.gate_threshold >= 0:
             raise InvalidSetting(f"gate_threshold must be >= 0, got {self.gate_threshold}")
         if self.gate_levels:

@@ -6,31 +6,30 @@ with a leading session axis.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from covspec_core import timeline, wire
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.link import LinkTable
 from covspec_core.randomness import mix, uniform
-from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys, RoundResult, Status
+from covspec_core.rounds import (
+    CHANCES,
+    GATE_OFF,
+    Actions,
+    Bools,
+    Floats,
+    Ints,
+    Keys,
+    RoundResult,
+    Status,
+)
 from covspec_core.scenario import Scenario
-from covspec_core.source import STATISTICS, Outcome, Place, Source
+from covspec_core.source import STATISTICS, Move, Outcome, Place, Source
 from covspec_core.status import StatusTracker
 
 _ROW, _OFFSET, _DEVICE, _EDGE, _REQUEST = range(5)
 STREAM_BYTES = wire.HEADER.size + wire.ID_BYTES
 """Message in which the edge streams one token."""
-
-
-class _Move(NamedTuple):
-    """What a round does, shape ``[B]`` each: a block to check, one to commit, or a burst."""
-
-    length: Ints
-    burst: Ints
-    local: Bools
-    alone: Bools
 
 
 class Sessions:
@@ -154,20 +153,24 @@ class Sessions:
         if fresh.size:
             self.source.prefill(fresh, actions.keep[fresh])
             self.place.keep[fresh] = actions.keep[fresh]
+        move = self._move(actions)
+        outcome = self.source.finish(self.place, move)
+        return self._account(move, actions.branch_width, outcome)
+
+    def _move(self, actions: Actions) -> Move:
         left = self.limit - self.place.position
-        length = np.minimum(actions.draft_length, left)
-        alone = length == 0
-        gated = bool(np.isfinite(actions.gate_threshold).any())
-        lowest = self.source.draft(self.place, length, gated)
+        asked, gate = np.minimum(actions.draft_length, left), actions.gate_threshold
+        drafted = self.source.draft(self.place, asked, gate, actions.entropy_stop)
+        length, alone = drafted.length, asked == 0
         fits = self.unchecked + length <= self.scenario.max_skipped
-        move = _Move(
+        by_token = self.scenario.gate == "token"
+        return Move(
             length=length,
             burst=np.where(alone, np.minimum(self.scenario.edge_burst, left), 0),
-            local=~alone & fits & (lowest >= actions.gate_threshold),
-            alone=alone,
+            local=~alone & fits & (drafted.unsure == 0),
+            judged=drafted.unsure if by_token else length,
+            sure=gate if by_token else np.full(self.size, GATE_OFF),
         )
-        outcome = self.source.finish(self.place, length, move.local, move.burst)
-        return self._account(move, actions.branch_width, outcome)
 
     def _check(self, actions: Actions) -> None:
         if len(actions) != self.size:
@@ -189,7 +192,7 @@ class Sessions:
                 f"the link of session {rows[late][0]} needs {seconds[late][0]:.1f} s"
             )
 
-    def _account(self, move: _Move, width: Ints, outcome: Outcome) -> RoundResult:
+    def _account(self, move: Move, width: Ints, outcome: Outcome) -> RoundResult:
         called = ~move.local
         sent = self.now_s + self._draft_s(move)
         up, down = self._bytes(move, outcome)
@@ -220,9 +223,9 @@ class Sessions:
             received_s=received,
             first_s=received - self._streamed_s(move, outcome),
             drafted=move.length,
-            accepted=outcome.accepted,
+            accepted=outcome.accepted - outcome.unjudged,
             rejected=outcome.rejected,
-            skipped=np.where(move.local, outcome.emitted, 0),
+            skipped=np.where(move.local, outcome.emitted, outcome.unjudged),
             burst=np.where(move.alone, outcome.emitted, 0),
             emitted=outcome.emitted,
             deviations=outcome.deviations,
@@ -240,7 +243,7 @@ class Sessions:
         self._status = None
         return result
 
-    def _draft_s(self, move: _Move) -> Floats:
+    def _draft_s(self, move: Move) -> Floats:
         """Draft steps; to look ahead the device has taken the first one before it was asked."""
         profile = self.scenario.profile
         least = np.where(self.place.awake, 1, 0)
@@ -249,14 +252,16 @@ class Sessions:
         seconds = profile.draft_s(self.place.keep) * steps + profile.catch_up_s * missed
         return seconds * self.path.device_factor
 
-    def _bytes(self, move: _Move, outcome: Outcome) -> tuple[Ints, Ints]:
+    def _bytes(self, move: Move, outcome: Outcome) -> tuple[Ints, Ints]:
         kind, vocab = self.scenario.protocol, self.scenario.profile.vocab_size
         silent = move.local | (move.alone & self.streaming)
-        up = np.where(silent, 0, wire.upload_bytes(kind, self.unchecked, move.length, vocab))
+        judged = move.judged if self.scenario.gate == "token" else None
+        size = wire.upload_bytes(kind, self.unchecked, move.length, vocab, judged)
+        up = np.where(silent, 0, size)
         verdict = np.where(move.local, 0, wire.download_bytes(kind, outcome.rejected, vocab))
         return up, np.where(move.alone, STREAM_BYTES * outcome.emitted, verdict)
 
-    def _edge_work_s(self, move: _Move, outcome: Outcome) -> Floats:
+    def _edge_work_s(self, move: Move, outcome: Outcome) -> Floats:
         profile = self.scenario.profile
         unchecked, emitted = self.unchecked.astype(float), outcome.emitted.astype(float)
         catch_up = profile.verify_slope * profile.edge_step_s * unchecked
@@ -264,14 +269,14 @@ class Sessions:
         check: Floats = profile.verify_s(move.length + 1)
         return catch_up + np.where(move.alone, alone, check)
 
-    def _streamed_s(self, move: _Move, outcome: Outcome) -> Floats:
+    def _streamed_s(self, move: Move, outcome: Outcome) -> Floats:
         """Seconds between the first and the last token of a burst."""
         step = self.scenario.profile.edge_step_s * self.path.edge_factor
         return np.where(move.alone, step * (outcome.emitted - 1), 0.0)
 
-    def _charged(self, move: _Move, outcome: Outcome) -> Ints:
-        """Verified drafts and bonus tokens; a redrawn token is free (calibration, reading C)."""
-        checked = move.length + (outcome.emitted > outcome.accepted) * ~outcome.rejected
+    def _charged(self, move: Move, outcome: Outcome) -> Ints:
+        """Judged drafts and bonus tokens; a redrawn token is free (calibration, reading C)."""
+        checked = move.judged + (outcome.emitted > outcome.accepted) * ~outcome.rejected
         return np.where(move.local, 0, np.where(move.alone, outcome.emitted, checked))
 
     def _energy_j(self, sent: Floats, width: Ints, steps: Ints, radio_s: Floats) -> Floats:
@@ -282,7 +287,7 @@ class Sessions:
         energy: Floats = profile.device_w * busy_s + profile.radio_w * radio_s
         return energy
 
-    def _advance(self, move: _Move, result: RoundResult, edge_s: Floats) -> None:
+    def _advance(self, move: Move, result: RoundResult, edge_s: Floats) -> None:
         self.now_s = result.received_s.copy()
         self.edge_ready_s = edge_s
         self.streaming, self.place.awake = move.alone, ~move.alone & ~result.request_done

@@ -57,6 +57,41 @@ class Facts:
     entropy_mean: Floats
 
 
+class Drafted(NamedTuple):
+    """Blocks before they are sent, shape ``[B]`` each.
+
+    Attributes:
+        length: Tokens drafted; fewer than were asked for where an entropy stop ended the block.
+        unsure: Those whose confidence lies below the gate's threshold.
+    """
+
+    length: Ints
+    unsure: Ints
+
+
+class Move(NamedTuple):
+    """What a round does, shape ``[B]`` each: a block to check, one to commit, or a burst.
+
+    Attributes:
+        length: Tokens of the block.
+        burst: Tokens that the edge decodes alone.
+        local: The block is committed on the device, nothing is sent.
+        judged: Tokens of the block that the target judges.
+        sure: Confidence from which a token of a checked block stands unjudged.
+    """
+
+    length: Ints
+    burst: Ints
+    local: Bools
+    judged: Ints
+    sure: Floats
+
+    @property
+    def alone(self) -> Bools:
+        """The edge decodes without the device."""
+        return self.burst > 0
+
+
 class Ahead(NamedTuple):
     """What an awake device knows about the next tokens, zeros elsewhere.
 
@@ -77,7 +112,9 @@ class Outcome:
     """What became of the blocks, shape ``[B]`` each.
 
     Attributes:
-        accepted: Drafted tokens that stand (through the end of the answer at most).
+        accepted: Drafted tokens of a checked block that stand (through the end of the answer at
+            most).
+        unjudged: Those of them that the gate let pass.
         rejected: A drafted token was refused.
         emitted: Tokens committed.
         done: The answer is complete.
@@ -86,6 +123,7 @@ class Outcome:
     """
 
     accepted: Ints
+    unjudged: Ints
     rejected: Bools
     emitted: Ints
     done: Bools
@@ -106,11 +144,18 @@ class Source(Protocol):
             InvalidAction: If a share is not at hand.
         """
 
-    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
-        """Draft blocks; the smallest margin of each, which only matters if ``gated``."""
+    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
+        """Draft blocks.
 
-    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
-        """Judge the blocks (commit them unjudged where ``local``), or decode bursts."""
+        Args:
+            place: Where each session stands.
+            length: Tokens to draft at most.
+            sure: Confidence from which a token may pass unchecked; infinity if none may.
+            stop: Entropy beyond which a token is a block's last, nats; infinity if none is.
+        """
+
+    def finish(self, place: Place, move: Move) -> Outcome:
+        """Judge the blocks, commit them unjudged, or decode bursts."""
 
     def branch(
         self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints

@@ -78,6 +78,27 @@ def entropy(draft: Law) -> NDArray[np.float64]:
         return -np.where(draft > 0, draft * np.log(draft), 0.0).sum(-1)
 
 
+_WARMEST, _WARMTHS = 2.0, 20
+
+
+def agreement(logits: NDArray[np.floating], token: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Chance that a draw at a random temperature is the drafted token again.
+
+    One less U-HLM's uncertainty (arXiv 2412.12687), whose 20 draws at temperatures uniform in
+    (0, 2] are replaced by their expectation, a midpoint rule over 20 temperatures.
+
+    Args:
+        logits: Of the draft, ``[..., vocab]``.
+        token: Drafted ids, ``[...]``.
+    """
+    warmth = (np.arange(_WARMTHS) + 0.5) * (_WARMEST / _WARMTHS)
+    below = (logits - logits.max(-1, keepdims=True)).astype(np.float64)
+    weights = np.exp(below[..., None, :] / warmth[:, None])
+    own = np.take_along_axis(weights, np.asarray(token)[..., None, None], -1)[..., 0]
+    chance: NDArray[np.float64] = (own / weights.sum(-1)).mean(-1)
+    return chance
+
+
 def rank(values: NDArray[np.float64], token: int) -> int:
     """How many entries come before ``token`` in descending order, ties by index."""
     own = values[token]

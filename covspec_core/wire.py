@@ -21,7 +21,7 @@ from covspec_core.errors import BrokenMessage, InvalidSetting
 VERSION = 1
 HEADER = struct.Struct("<BBHHHI")
 ID_BYTES, SCALAR_BYTES = 4, 4
-_DRAFT, _VERDICT = 1, 2
+_DRAFT, _VERDICT, _GATED = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,23 @@ class Draft:
         skipped: Ids committed on the device without a check, shape ``[skipped]``.
         block: Drafted ids, shape ``[drafted]``.
         q: ``q(x)`` of each drafted token, shape ``[drafted]``, or whole laws
-            ``[drafted, vocab]``, or ``None``.
+            ``[drafted, vocab]``, or ``None``; of the judged tokens only, where some are not.
+        judged: Which tokens of the block the target judges, shape ``[drafted]``; all if ``None``.
     """
 
     round: int
     skipped: NDArray[np.int64]
     block: NDArray[np.int64]
     q: NDArray[np.float32] | None = None
+    judged: NDArray[np.bool_] | None = None
 
     def encode(self) -> bytes:
         """The message as it goes on the air."""
-        body = _ids(self.skipped) + _ids(self.block) + _floats(self.q)
-        return _frame(_DRAFT, self.round, len(self.skipped), len(self.block), body)
+        kind, mask = _DRAFT, b""
+        if self.judged is not None:
+            kind, mask = _GATED, np.packbits(self.judged, bitorder="little").tobytes()
+        body = mask + _ids(self.skipped) + _ids(self.block) + _floats(self.q)
+        return _frame(kind, self.round, len(self.skipped), len(self.block), body)
 
     @staticmethod
     def decode(data: bytes) -> Draft:
@@ -95,15 +100,17 @@ class Draft:
         Raises:
             BrokenMessage: If the bytes are no draft message of this version.
         """
-        number, skipped, drafted, body = _unframe(_DRAFT, data)
-        n_ids = skipped + drafted
-        ids, rest = _split_ids(body, n_ids)
+        gated = data[1:2] == bytes([_GATED])
+        number, skipped, drafted, body = _unframe(_GATED if gated else _DRAFT, data)
+        judged, body = _split_mask(body, drafted) if gated else (None, body)
+        ids, rest = _split_ids(body, skipped + drafted)
         q = np.frombuffer(rest, dtype="<f4") if rest else None
         if q is not None:
-            if drafted == 0 or q.size % drafted:
-                raise BrokenMessage(f"{q.size} floats do not divide into {drafted} drafted tokens")
-            q = q if q.size == drafted else q.reshape(drafted, -1)
-        return Draft(number, ids[:skipped], ids[skipped:], q)
+            rows = drafted if judged is None else int(judged.sum())
+            if rows == 0 or q.size % rows:
+                raise BrokenMessage(f"{q.size} floats do not divide into {rows} judged tokens")
+            q = q if q.size == rows else q.reshape(rows, -1)
+        return Draft(number, ids[:skipped], ids[skipped:], q, judged)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,10 +149,22 @@ class Verdict:
         return Verdict(number, accepted, int(ids[0]) if n_ids else None, p)
 
 
-def upload_bytes(kind: WireProtocol, skipped: Any, drafted: Any, vocab_size: int) -> Any:
-    """Length of an encoded :class:`Draft`; counts may be arrays."""
-    per_token = ID_BYTES + SCALAR_BYTES * (kind.scalars_up + vocab_size * kind.laws_up)
-    return HEADER.size + ID_BYTES * skipped + per_token * drafted
+def upload_bytes(
+    kind: WireProtocol, skipped: Any, drafted: Any, vocab_size: int, judged: Any = None
+) -> Any:
+    """Length of an encoded :class:`Draft`; counts may be arrays.
+
+    Args:
+        kind: Protocol.
+        skipped: Ids committed without a check.
+        drafted: Tokens of the block.
+        vocab_size: Entries of a law.
+        judged: Tokens of the block that are judged, where a mask says which; all if ``None``.
+    """
+    mask = 0 if judged is None else -(-drafted // 8)
+    per_judged = SCALAR_BYTES * (kind.scalars_up + vocab_size * kind.laws_up)
+    ids = ID_BYTES * (skipped + drafted)
+    return HEADER.size + mask + ids + per_judged * (drafted if judged is None else judged)
 
 
 def download_bytes(kind: WireProtocol, rejected: Any, vocab_size: int) -> Any:
@@ -177,6 +196,16 @@ def _unframe(kind: int, data: bytes) -> tuple[int, int, int, bytes]:
     if zlib.crc32(HEADER.pack(version, got, number, first, second, 0) + body) != checksum:
         raise BrokenMessage("the message does not match its checksum")
     return number, first, second, body
+
+
+def _split_mask(body: bytes, drafted: int) -> tuple[NDArray[np.bool_], bytes]:
+    size = -(-drafted // 8)
+    if len(body) < size:
+        raise BrokenMessage(f"a body of {len(body)} bytes cannot hold a mask of {drafted} tokens")
+    bits = np.unpackbits(np.frombuffer(body[:size], dtype=np.uint8), bitorder="little")
+    if bits[drafted:].any():
+        raise BrokenMessage(f"a mask of {drafted} tokens must end with them")
+    return bits[:drafted].astype(bool), body[size:]
 
 
 def _split_ids(body: bytes, n_ids: int) -> tuple[NDArray[np.int64], bytes]:

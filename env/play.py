@@ -80,7 +80,9 @@ class World:
     def replay(self, size: int) -> ReplaySource:
         """A source of recorded outcomes for ``size`` sessions."""
         longest = self.scenario.draft_lengths[-1]
-        return ReplaySource(self.recording, self.scenario.protocol, size, longest)
+        return ReplaySource(
+            self.recording, self.scenario.protocol, size, longest, self.scenario.gate
+        )
 
 
 def _of_split(link: Channel, split: str) -> Channel:

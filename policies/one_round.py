@@ -11,7 +11,7 @@ import numpy as np
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys
 from covspec_core.scenario import MOST_TOKENS, Scenario
 from covspec_core.sessions import STREAM_BYTES, Sessions
-from covspec_core.source import STATISTICS, Ahead, Facts, Outcome, Place, Requests
+from covspec_core.source import STATISTICS, Ahead, Drafted, Facts, Move, Outcome, Place, Requests
 from covspec_core.wire import WireProtocol
 from env.play import World
 
@@ -164,20 +164,21 @@ class _Scripted:
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """Every share is at hand."""
 
-    def draft(self, place: Place, length: Ints, gated: bool) -> Floats:
+    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
         """No block is confident."""
-        return np.full(len(length), -np.inf)
+        return Drafted(length, np.maximum(length, 1))
 
-    def finish(self, place: Place, length: Ints, local: Bools, burst: Ints) -> Outcome:
+    def finish(self, place: Place, move: Move) -> Outcome:
         """As the script says; a refusal hits the last token."""
-        script, nothing = self._script, np.zeros(len(length))
-        accepted = length - script.refused
+        script, nothing = self._script, np.zeros(len(move.length))
+        accepted = move.length - script.refused
         return Outcome(
             accepted=accepted,
+            unjudged=np.zeros(len(accepted), dtype=np.int64),
             rejected=script.refused,
-            emitted=np.where(burst > 0, script.burst, accepted + 1),
-            done=np.zeros(len(length), dtype=bool),
-            deviations=np.zeros(len(length), dtype=np.int64),
+            emitted=np.where(move.alone, script.burst, accepted + 1),
+            done=np.zeros(len(accepted), dtype=bool),
+            deviations=np.zeros(len(accepted), dtype=np.int64),
             facts=Facts(nothing, nothing, nothing, nothing),
         )
 

@@ -19,6 +19,7 @@ from covspec_core.edge import Edge
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.models.protocol import Prompt
 from covspec_core.randomness import uniform
+from covspec_core.source import Move
 from covspec_core.verification import law
 from covspec_core.wire import PROTOCOLS, protocol
 from tests.core.toys import EOS, ToyModel
@@ -115,13 +116,15 @@ def begin(source, key=0, keep=0.5):
     source.prefill(np.array([0]), np.array([keep]))
 
 
-def play_round(source, length, burst=4, local=False, width=0, steps=0):
+def play_round(source, length, burst=4, local=False, width=0, steps=0, sure=np.inf, stop=np.inf):
     """One round without the clock; ``length`` 0 lets the edge write ``burst`` tokens."""
     ints = [np.array([n]) for n in (length, burst if length == 0 else 0, width, steps)]
-    source.draft(None, ints[0], False)
-    outcome = source.finish(None, ints[0], np.array([local]), ints[1])
+    sure = np.array([sure])
+    drafted = source.draft(None, ints[0], sure, np.array([stop]))
+    move = Move(drafted.length, ints[1], np.array([local]), drafted.unsure, sure)
+    outcome = source.finish(None, move)
     if not outcome.done[0] and not local:
-        source.branch(None, outcome, ints[0], ints[2], ints[3])
+        source.branch(None, outcome, drafted.length, ints[2], ints[3])
     return outcome
 
 
@@ -412,7 +415,7 @@ def test_device_and_edge_need_nothing_but_messages(protocol_name):
     edge.start(pair.target.prompt(None, QUESTION), replace(sampler))
     text: list[int] = []
     while EOS not in text and len(text) < 40:
-        block = device.draft(text, 2)
+        block = device.draft(text, 2, np.inf)
         message = device.message(0, [], block)
         verdict = edge.verify(type(message).decode(message.encode()))
         standing = block.tokens[: verdict.accepted]

@@ -15,6 +15,7 @@ from covspec_core.errors import BrokenRecording, InvalidAction
 from covspec_core.live import Request
 from covspec_core.recorder import Job, record
 from covspec_core.recording import (
+    LATER_COLUMNS,
     LEVEL_COLUMNS,
     REQUEST_COLUMNS,
     SPLITS,
@@ -167,10 +168,20 @@ def test_a_file_with_damaged_provenance_is_broken(path, meta):
     assert_broken(path)
 
 
-@pytest.mark.parametrize("name", ["meta", *COLUMNS])
+@pytest.mark.parametrize("name", ["meta", *sorted(set(COLUMNS) - LATER_COLUMNS)])
 def test_a_file_without_one_of_its_columns_is_broken(path, name):
     rewrite(path, **{name: None})
     assert_broken(path, name)
+
+
+@pytest.mark.parametrize("name", sorted(LATER_COLUMNS))
+def test_an_older_file_loads_without_a_later_column_and_says_so_when_asked(path, name):
+    rewrite(path, **{name: None})
+    older = load_recording(path).only("train")
+    older.save(path)
+    assert getattr(load_recording(path), name) is None
+    with pytest.raises(BrokenRecording, match=f"must hold column '{name}'; record it anew"):
+        older.column(name)
 
 
 @pytest.mark.parametrize("name", COLUMNS)

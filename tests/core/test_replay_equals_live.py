@@ -24,12 +24,13 @@ def random_action(rng, scenario):
 
 def engines(scenario, pair, requests, recording, temperature):
     links = realise_links(scenario, 5)
-    replay = ReplaySource(recording, scenario.protocol, 1, scenario.draft_lengths[-1])
+    longest = scenario.draft_lengths[-1]
+    replay = ReplaySource(recording, scenario.protocol, 1, longest, scenario.gate)
 
     def chosen(key):
         return requests[int(replay.pick(np.array([key], dtype=np.uint64))[0])]
 
-    live = LiveSource(pair, scenario.protocol, temperature, LIMIT, chosen)
+    live = LiveSource(pair, scenario.protocol, temperature, LIMIT, chosen, scenario.gate)
     return Engine(scenario, links, live), Engine(scenario, links, replay)
 
 

@@ -17,7 +17,7 @@ from covspec_core.live import LiveSource
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, RoundAction, RoundResult
 from covspec_core.sessions import STREAM_BYTES, Sessions
-from covspec_core.source import Ahead, Facts, Outcome, Requests
+from covspec_core.source import Ahead, Drafted, Facts, Outcome, Requests
 from covspec_core.wire import PROTOCOLS
 from tests.core.conftest import LEVELS, LIMIT, PROFILE, make_scenario
 
@@ -44,11 +44,12 @@ class ScriptedSource:
     def prefill(self, rows, keep):
         self.prefilled += rows.tolist()
 
-    def draft(self, place, length, gated):
+    def draft(self, place, length, sure, stop):
         self.margins = self.rng.random(self.size)
-        return self.margins if gated else np.full(self.size, -np.inf)
+        return Drafted(length, (self.margins < sure) * np.maximum(length, 1))
 
-    def finish(self, place, length, local, burst):
+    def finish(self, place, move):
+        length, local, burst = move.length, move.local, move.burst
         left = self.limit - place.position
         accepted = np.where(local, 0, self.rng.integers(0, length + 1))
         # Often the whole block stands, so that branches matter.
@@ -60,7 +61,7 @@ class ScriptedSource:
         emitted = np.minimum(np.maximum(emitted, 1), left)
         zeros = np.zeros(self.size)
         self.outcome = Outcome(
-            accepted, rejected, emitted, (emitted >= left) | ends, np.zeros(self.size, np.int64),
+            accepted, 0 * accepted, rejected, emitted, (emitted >= left) | ends, 0 * accepted,
             Facts(zeros, zeros, zeros, zeros),
         )  # fmt: skip
         return self.outcome
