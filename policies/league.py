@@ -21,6 +21,7 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import AdaptiveRule, Fixed, Foresight, RuleSettings
+from policies.stops import AdaEdl, AdaEdlSettings, Svip, SvipSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ RULES: dict[str, Rule] = {
     "hugging_face": Rule(HuggingFace, HuggingFaceSettings, search.hugging_face),
     "goodput": Rule(Goodput, GoodputSettings, search.goodput),
     "adaptive_steps": Rule(AdaptiveSteps, AdaptiveStepsSettings, search.adaptive_steps),
+    "svip": Rule(Svip, SvipSettings, search.svip),
+    "ada_edl": Rule(AdaEdl, AdaEdlSettings, search.ada_edl),
     "threshold": Rule(Threshold, ThresholdSettings, search.threshold),
     "bandit": Rule(Bandit, BanditSettings, search.bandit),
     "spec_stop": Rule(SpecStop, SpecStopSettings, search.spec_stop),

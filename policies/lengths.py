@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.rounds import GATE_OFF, Actions, Bools, Floats, Ints, Status
+from covspec_core.rounds import GATE_OFF, STOP_OFF, Actions, Bools, Floats, Ints, Status
 from covspec_core.scenario import Scenario
 from policies.beliefs import RoundTimes, checked
 
@@ -42,7 +42,8 @@ class Seen(NamedTuple):
 class LengthRule:
     """Sets the draft length; keep and width are constants, the gate is the scenario's.
 
-    Subclasses say how rounds teach (``_learn``) and which length follows (``_choose``).
+    Subclasses say how rounds teach (``_learn``), which length follows (``_choose``) and which
+    entropy ends a block before it is reached (``_stop``).
 
     Args:
         scenario: Costs, protocol and choices.
@@ -84,6 +85,7 @@ class LengthRule:
             draft_length=length,
             branch_width=np.full(n, self._width),
             gate_threshold=np.full(n, self._gate),
+            entropy_stop=self._stop(status),
         )
 
     def _seen(self, status: Status, length: Ints, seconds: Floats) -> Seen:
@@ -110,6 +112,10 @@ class LengthRule:
 
     def _choose(self, status: Status) -> Ints:
         raise NotImplementedError
+
+    def _stop(self, status: Status) -> Floats:
+        """Entropy that ends a block, nats, ``[B]``; none unless a rule says otherwise."""
+        return np.full(len(status), STOP_OFF)
 
 
 def check_range(settings: Constants) -> None:

@@ -1,8 +1,6 @@
-"""Rules of other systems, each as its source has it, on this engine's rounds.
+"""Rules of other systems that set a block's length before it is drafted, each as its source has it.
 
-AdaEDL (arXiv 2410.18351) and SVIP (arXiv 2411.18462) are not among them: they look at the entropy
-of every token as it is drafted and stop inside the block, while a block's length is set here
-before it is drafted, when the entropy of its first token is all that is known.
+Those that stop inside a block are in :mod:`policies.stops`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import RuleSettings
+from policies.stops import AdaEdlSettings, SvipSettings
 
 if TYPE_CHECKING:
     import optuna
@@ -86,6 +87,27 @@ def adaptive_steps(trial: Trial, scenario: Scenario) -> AdaptiveStepsSettings:
         warmup=trial.suggest_int("warmup", 0, 10),
         down=trial.suggest_float("down", -1.0, 1.0),
         up=trial.suggest_float("up", -1.0, 1.0),
+    )
+
+
+def svip(trial: Trial, scenario: Scenario) -> SvipSettings:
+    """Constants of SVIP; its scale would only repeat its threshold."""
+    threshold = trial.suggest_float("threshold", 0.1, 0.8)
+    return SvipSettings(
+        **_whole(trial, scenario), threshold=threshold, longest=_longest(trial, scenario)
+    )
+
+
+def ada_edl(trial: Trial, scenario: Scenario) -> AdaEdlSettings:
+    """Constants of AdaEDL."""
+    return AdaEdlSettings(
+        **_whole(trial, scenario),
+        gamma=trial.suggest_float("gamma", 0.05, 0.8, log=True),
+        start=trial.suggest_float("start", 0.1, 0.8),
+        target=trial.suggest_float("target", 0.5, 0.98),
+        weight=trial.suggest_float("weight", 0.05, 0.8, log=True),
+        step=trial.suggest_float("step", 0.001, 0.05, log=True),
+        longest=_longest(trial, scenario),
     )
 
 

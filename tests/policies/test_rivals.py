@@ -19,6 +19,7 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import AdaptiveRule, RuleSettings
+from policies.stops import AdaEdl, AdaEdlSettings, Svip, SvipSettings
 from tests.policies.conftest import status_with, toy_scenario
 
 EVERY = tuple(range(11))
@@ -215,3 +216,30 @@ def test_with_one_acceptance_for_all_positions_goodput_is_the_papers_rule():
     )
     status = status_with(1, rtt_s=0.3)
     assert len({int(rule.decide(status).draft_length[0]) for rule in rules}) == 1
+
+
+def test_svip_stops_where_the_root_of_the_scaled_entropy_passes_its_threshold():
+    rule = begun(Svip, SvipSettings(scale=0.15, threshold=0.3, longest=8))
+    action = rule.decide(status_with(1))
+    assert action.draft_length[0] == 8
+    assert np.sqrt(0.15 * action.entropy_stop[0]) == pytest.approx(0.3)
+
+
+def test_ada_edl_stops_where_its_bound_meets_a_threshold_that_follows_the_acceptance():
+    settings = AdaEdlSettings(gamma=0.2, start=0.4, target=0.8, weight=1.0, step=0.1)
+    rule, thresholds = begun(AdaEdl, settings), []
+    for status in (status_with(1), after(4, 1), after(4, 0), after(4, 4), after(0, 0)):
+        stop = rule.decide(status).entropy_stop[0]
+        thresholds.append(1 - np.sqrt(0.2 * stop))
+    # Too few stood twice, then all; a round that nothing was checked in teaches nothing.
+    assert thresholds == pytest.approx([0.4, 0.5, 0.6, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("constants", "values"),
+    [(SvipSettings, {"scale": 0.0}), (SvipSettings, {"threshold": -1.0}),
+     (AdaEdlSettings, {"gamma": 0.0}), (AdaEdlSettings, {"target": 1.5})],
+)  # fmt: skip
+def test_impossible_constants_of_a_stop_are_refused(constants, values):
+    with pytest.raises(InvalidSetting, match=next(iter(values))):
+        constants(**values)

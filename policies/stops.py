@@ -1,0 +1,128 @@
+"""Rules that end a block by the entropy of the draft's laws, while it is drafted.
+
+Both are one threshold on the entropy, which the engine's ``entropy_stop`` takes: what differs is
+how the threshold comes about. Replays of them are exact in what is committed, and near in what a
+block that leaves the text costs (:mod:`covspec_core.replay`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.rounds import Floats, Ints, Status
+from covspec_core.scenario import Scenario
+from policies.lengths import LengthRule, Seen, check_range, check_share
+
+
+@dataclass(frozen=True, slots=True)
+class SvipSettings:
+    """Constants of SVIP; those of its code, but for the longest draft, which is 40 there.
+
+    Attributes:
+        keep: Share of visual tokens.
+        width: Branches.
+        scale: Factor ``c`` on the entropy, above 0.
+        threshold: Root of the scaled entropy beyond which drafting ends, >= 0.
+        shortest: Kept at 1: a block has its first token before its entropy is looked at.
+        longest: Longest draft.
+    """
+
+    keep: float = 1 / 12
+    width: int = 4
+    scale: float = 0.15
+    threshold: float = 0.3
+    shortest: int = 1
+    longest: int = 10
+
+    def __post_init__(self) -> None:
+        check_range(self)
+        if not self.scale > 0 or not self.threshold >= 0:
+            raise InvalidSetting(
+                f"rule needs scale > 0 and threshold >= 0, got {self.scale} and {self.threshold}"
+            )
+
+
+class Svip(LengthRule):
+    """Draft until ``sqrt(c H) > h``.
+
+    Source: SVIP (arXiv 2411.18462), a self-verification length policy.
+    """
+
+    def __init__(self, scenario: Scenario, settings: SvipSettings) -> None:
+        self._settings = settings
+        super().__init__(scenario, settings)
+
+    def _forget(self, size: int) -> None:
+        """It goes by the law in hand alone."""
+
+    def _choose(self, status: Status) -> Ints:
+        return np.full(len(status), self._lengths[-1])
+
+    def _stop(self, status: Status) -> Floats:
+        return np.full(len(status), self._settings.threshold**2 / self._settings.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaEdlSettings:
+    """Constants of AdaEDL. The factor on the entropy is the source's; steps and targets are ours.
+
+    Attributes:
+        keep: Share of visual tokens.
+        width: Branches.
+        gamma: Factor on the entropy in the bound, above 0.
+        start: First threshold on the bound, in [0, 1].
+        target: Acceptance that the threshold is moved to hold, in [0, 1].
+        weight: Of the newest round in the running acceptance, in [0, 1].
+        step: By which the threshold moves after a checked round, in [0, 1].
+        shortest: Kept at 1: a block has its first token before its entropy is looked at.
+        longest: Longest draft.
+    """
+
+    keep: float = 1 / 12
+    width: int = 4
+    gamma: float = 0.2
+    start: float = 0.4
+    target: float = 0.9
+    weight: float = 0.5
+    step: float = 0.01
+    shortest: int = 1
+    longest: int = 10
+
+    def __post_init__(self) -> None:
+        check_range(self)
+        for name in ("start", "target", "weight", "step"):
+            check_share(name, getattr(self, name))
+        if not self.gamma > 0:
+            raise InvalidSetting(f"rule needs gamma > 0, got {self.gamma}")
+
+
+class AdaEdl(LengthRule):
+    """Draft until the bound ``1 - sqrt(gamma H)`` on the acceptance falls below a threshold.
+
+    Source: AdaEDL (arXiv 2410.18351). The threshold rises while fewer tokens than wanted stand.
+    """
+
+    def __init__(self, scenario: Scenario, settings: AdaEdlSettings) -> None:
+        self._settings = settings
+        super().__init__(scenario, settings)
+
+    def _forget(self, size: int) -> None:
+        self._threshold = np.full(size, self._settings.start)
+        self._acceptance = np.full(size, self._settings.target)
+
+    def _learn(self, seen: Seen) -> None:
+        chosen = self._settings
+        judged = np.maximum(seen.accepted + seen.refused, 1)
+        newest = chosen.weight * (seen.accepted / judged - self._acceptance)
+        self._acceptance += np.where(seen.checked, newest, 0.0)
+        step = chosen.step * np.sign(chosen.target - self._acceptance)
+        self._threshold = np.clip(self._threshold + np.where(seen.checked, step, 0.0), 0.0, 1.0)
+
+    def _choose(self, status: Status) -> Ints:
+        return np.full(len(status), self._lengths[-1])
+
+    def _stop(self, status: Status) -> Floats:
+        return (1.0 - self._threshold) ** 2 / self._settings.gamma
