@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from covspec_core.recording import load_recording
 from covspec_core.scenario import Scenario
 from env.play import World
 from env.presets import build
+from policies.baselines import changed
 from policies.factory import TunedOnce, make_controller
 from policies.settings import (
     ControllerSettings,
@@ -93,7 +94,7 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
             "got null"
         )
     return Decoding(
-        scenario=replace(scenario, **getattr(controller, "changes", {})),
+        scenario=changed(scenario, controller),
         model=model,
         controller=controller,
         image=image,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.play import World
 from env.presets import build
+from policies.baselines import Elsewhere
 from policies.league import RULES
 from policies.learned import load_controller
 from policies.rules import Random, device_only, edge_only
@@ -40,6 +41,10 @@ def make_controller(
         seed: Of random draws.
         tuned: Gives the searched constants when they are needed.
     """
+    if settings.changes:
+        inside = replace(scenario, **settings.changes)
+        own = make_controller(replace(settings, changes={}), inside, seed, tuned)
+        return Elsewhere(own, settings.changes)
     values = dict(settings.values)
     if settings.kind == "learned":
         return load_controller(values["path"], Codec.of(scenario))

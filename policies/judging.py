@@ -14,6 +14,7 @@ from covspec_core.rounds import Floats
 from covspec_core.sessions import Sessions
 from env.play import World
 from env.rewards import MEGABYTE, RewardWeights
+from policies.baselines import changed
 
 PAPER_TOKENS = 1024
 """Tokens per request in the paper's tables; bytes are stated for as many."""
@@ -92,13 +93,13 @@ def judge(world: World, controller: Controller, sessions: int, seed: int) -> Sco
     """Play sessions to their end.
 
     Args:
-        world: Scenario, links and requests. A controller may ask for other limits by an
-            attribute ``changes``, fields of the scenario to replace.
+        world: Scenario, links and requests; a baseline plays under settings of its own.
         controller: Who decides.
         sessions: How many.
         seed: Decides requests, links and noise; equal for all controllers to compare.
     """
-    scenario = replace(world.scenario, **getattr(controller, "changes", {}))
+    world = replace(world, scenario=changed(world.scenario, controller))
+    scenario = world.scenario
     play = Sessions(scenario, world.links, world.replay(sessions), sessions)
     rows = np.arange(sessions)
     seeds = mix(seed, rows)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import CHANCES, GATE_OFF, Actions, Floats, RoundAction, Status
 from covspec_core.scenario import MOST_TOKENS, Scenario
+from policies.baselines import Elsewhere
 from policies.beliefs import RoundTimes, checked, foreseen
 
 
@@ -19,11 +18,10 @@ class Fixed:
 
     Args:
         action: What it sets.
-        changes: Fields of the scenario that it needs otherwise.
     """
 
-    def __init__(self, action: RoundAction, changes: Mapping[str, Any] | None = None) -> None:
-        self.action, self.changes = action, dict(changes or {})
+    def __init__(self, action: RoundAction) -> None:
+        self.action = action
 
     def begin(self, size: int) -> None:
         """Nothing to forget."""
@@ -194,7 +192,7 @@ def edge_only(scenario: Scenario) -> Fixed:
     return Fixed(RoundAction(scenario.keep_levels[0], 0, 0))
 
 
-def device_only(scenario: Scenario, keep: float = 1.0) -> Fixed:
+def device_only(scenario: Scenario, keep: float = 1.0) -> Elsewhere:
     """The device commits every block unchecked, however many stand unchecked already."""
     action = RoundAction(keep, scenario.draft_lengths[-1], 0, gate_threshold=0.0)
-    return Fixed(action, changes={"max_skipped": MOST_TOKENS})
+    return Elsewhere(Fixed(action), {"max_skipped": MOST_TOKENS})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from covspec_core.reduction import ReductionSettings
 from covspec_core.scenario import Scenario
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
+from policies.baselines import read_changes
 from policies.league import RULES
 from policies.tracking import TrackingSettings
 
@@ -120,11 +121,13 @@ class ControllerSettings:
         name: Name in reports.
         kind: One of ``KINDS``.
         values: The remaining settings of its kind.
+        changes: Fields of the scenario that a baseline has otherwise.
     """
 
     name: str
     kind: str
     values: Mapping[str, Any]
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -148,8 +151,9 @@ class ControllerSettings:
     @staticmethod
     def of(values: Mapping[str, Any], name: str) -> ControllerSettings:
         """From the values of a file of the group ``controller``."""
-        rest = {key: value for key, value in values.items() if key != "kind"}
-        return ControllerSettings(name, str(values.get("kind")), rest)
+        rest = dict(values)
+        kind, changes = str(rest.pop("kind", None)), rest.pop("scenario", {})
+        return ControllerSettings(name, kind, rest, read_changes(changes, f"controller {name}"))
 
     @staticmethod
     def named(name: str) -> ControllerSettings:

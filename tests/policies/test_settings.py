@@ -8,6 +8,7 @@ from covspec_core.errors import CoVSpecError, InvalidSetting, PolicyMismatch
 from env.codec import Codec
 from env.presets import CONF, build, preset
 from policies.bandits import Bandit, SpecStop
+from policies.baselines import Elsewhere
 from policies.factory import make_controller
 from policies.goodput import Goodput
 from policies.league import RULES
@@ -24,6 +25,7 @@ from policies.settings import (
     read_output,
     read_seed,
 )
+from policies.stops import AdaEdl, Svip
 from policies.tracking import WandbSettings
 from policies.training import PPOSettings
 from tests.policies.conftest import random_network, status_with, toy_scenario
@@ -68,10 +70,11 @@ def test_files_have_the_defaults(kind):
 
 def test_kinds_make_their_classes(scenario):
     kinds = {
-        "fixed": Fixed, "edge_only": Fixed, "device_only": Fixed, "random": Random,
+        "fixed": Fixed, "edge_only": Fixed, "device_only": Elsewhere, "random": Random,
         "paper_rule": AdaptiveRule, "foresight": Foresight, "hugging_face": HuggingFace,
         "goodput": Goodput, "adaptive_steps": AdaptiveSteps, "threshold": Threshold,
-        "bandit": Bandit, "spec_stop": SpecStop,
+        "bandit": Bandit, "spec_stop": SpecStop, "svip": Svip, "ada_edl": AdaEdl,
+        "vanilla": Elsewhere, "dssd": Elsewhere, "u_hlm": Elsewhere,
     }  # fmt: skip
     for name, kind in kinds.items():
         assert isinstance(made(ControllerSettings.named(name), scenario), kind)
@@ -118,7 +121,7 @@ def test_a_folder_that_does_not_exist_is_refused():
         ({"kind": "fixed", "keep": 1, "draft_length": 1.5, "branch_width": 1}, "type int, got 1.5"),
         ({"kind": "edge_only", "keep": 1.0}, r"allows \[\], got unknown \['keep'\]"),
         ({"kind": "device_only", "path": "x"}, r"allows \['keep'\], got unknown \['path'\]"),
-        ({"kind": "tuned", "rule": "nope"}, r"rule must be one of \['adaptive_steps'.*got 'nope'"),
+        ({"kind": "tuned", "rule": "nope"}, r"rule must be one of \['ada_edl'.*got 'nope'"),
         ({"kind": "bandit", "pulls": 0}, "pulls >= 1"),
         ({"kind": "learned", "folder": "x"}, r"allows \['path'\], got unknown \['folder'\]"),
     ],
