@@ -192,6 +192,10 @@ class Device:
         law = ver.residual(target, block.laws[verdict.accepted])
         return self._sampler.draw(law, position + verdict.accepted, REDRAW)
 
+    def go_on(self, text: list[int], steps: int) -> None:
+        """Draft ahead behind a block that stands, with no bonus token in between."""
+        self.ready = self.draft(text, steps, np.inf)
+
     def branch(self, text: list[int], bonus: int, width: int, steps: int) -> bool:
         """Draft ahead behind the candidates for a bonus token.
 

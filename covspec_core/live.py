@@ -193,24 +193,25 @@ class LiveSource:
             end = _End(deviations=int(self._audit(len(written)).sum()))
             self._skipped = self._skipped + written
         else:
-            written, end = self._verify()
+            written, end = self._verify(move.bonus)
         self.text = (self.text + written)[: self._limit]
         self.device.settle(before + (len(written) if move.local[0] else end.accepted))
         judged = len(written) if move.local[0] else end.accepted + end.rejected
         return self._outcome(before, end, judged)
 
-    def _verify(self) -> tuple[list[int], _End]:
+    def _verify(self, bonus: bool) -> tuple[list[int], _End]:
         judged = ~self._sure if self._gate == "token" else None
         verdict = self._ask(judged)
         standing = self._block.tokens[: verdict.accepted]
         passed = np.zeros(0, dtype=bool) if judged is None else ~judged[: verdict.accepted]
         wrong = int((self._audit(verdict.accepted) & passed).sum()) if passed.any() else 0
         end = _End(verdict.accepted, int(passed.sum()), False, wrong)
-        if standing and standing[-1] in self._pair.target.eos_ids:
+        rejected = verdict.accepted < len(self._block)
+        ended = bool(standing) and standing[-1] in self._pair.target.eos_ids
+        if ended or not (bonus or rejected):
             return standing, end
         token = self.device.resolve(self._block, verdict, len(self.text))
         self.edge.commit(token)
-        rejected = verdict.accepted < len(self._block)
         return [*standing, token], end._replace(rejected=rejected)
 
     def _ask(self, judged: NDArray[np.bool_] | None) -> wire.Verdict:
@@ -271,13 +272,15 @@ class LiveSource:
             entropy_mean=np.array([entropies.mean()]),
         )
 
-    def branch(
-        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
-    ) -> Bools:
+    def branch(self, place: Place, outcome: Outcome, move: Move, width: Ints, steps: Ints) -> Bools:
         """Draft ahead; on the virtual clock only where the verdict lets a branch live on."""
-        stands = outcome.accepted[0] == length[0] and outcome.emitted[0] > length[0] > 0
-        if not stands or steps[0] == 0:
+        length = move.length[0]
+        lives = outcome.emitted[0] > length if move.bonus else not outcome.done[0]
+        if not (outcome.accepted[0] == length > 0 and lives) or steps[0] == 0:
             return np.array([False])
+        if not move.bonus:
+            self.device.go_on(self.text, int(steps[0]))
+            return np.array([True])
         hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), int(steps[0]))
         return np.array([hit])
 

@@ -127,7 +127,9 @@ class ReplaySource:
         any_refused = stopping.any(1)
         run = np.where(any_refused, stopping.argmax(1), block)
         standing = passed & (self._ahead < run[:, None])
-        emitted = np.where(move.alone, move.burst, np.where(local, block, run + 1))
+        emitted = np.where(
+            move.alone, move.burst, np.where(local, block, run + (any_refused | move.bonus))
+        )
         emitted = np.minimum(emitted, left)
         rejected = any_refused & ~local
         return Outcome(
@@ -171,13 +173,13 @@ class ReplaySource:
             entropy_mean=(entropy * seen).sum(1) / count,
         )
 
-    def branch(
-        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
-    ) -> Bools:
+    def branch(self, place: Place, outcome: Outcome, move: Move, width: Ints, steps: Ints) -> Bools:
         """Whether the recorded bonus token was among the candidates."""
-        bonus = np.minimum(self._base + place.position + length, len(self._rank) - 1)
-        standing = (outcome.accepted == length) & (outcome.emitted > length) & (steps > 0)
-        return standing & (self._rank.take(bonus) < width)
+        stands = (outcome.accepted == move.length) & (move.length > 0) & (steps > 0)
+        if not move.bonus:
+            return stands & ~outcome.done
+        bonus = np.minimum(self._base + place.position + move.length, len(self._rank) - 1)
+        return stands & (outcome.emitted > move.length) & (self._rank.take(bonus) < width)
 
     def look(self, place: Place) -> Ahead:
         """What was recorded at the next position of every device that is awake."""

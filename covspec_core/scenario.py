@@ -36,6 +36,8 @@ class Scenario:
         gate_levels: Confidences among which a learned controller chooses instead, ascending; with
             none it keeps to ``gate_threshold``.
         max_skipped: Tokens that may stand unchecked at most (gate).
+        post_verify: A block that stands brings no bonus token: the device goes on behind it while
+            it is checked, whatever the branch width (PEARL, arXiv 2408.11850).
         edge_burst: Tokens the edge decodes alone when the draft length is 0.
         requests: Requests of one session.
         link_rows: Realisations of the link to draw from.
@@ -55,6 +57,7 @@ class Scenario:
     gate_threshold: float = GATE_OFF
     gate_levels: tuple[float, ...] = ()
     max_skipped: int = 16
+    post_verify: bool = False
     edge_burst: int = 8
     requests: int = 4
     link_rows: int = 128

@@ -170,6 +170,7 @@ class Sessions:
             local=~alone & fits & (drafted.unsure == 0),
             judged=drafted.unsure if by_token else length,
             sure=gate if by_token else np.full(self.size, GATE_OFF),
+            bonus=not self.scenario.post_verify,
         )
 
     def _check(self, actions: Actions) -> None:
@@ -208,12 +209,9 @@ class Sessions:
         )
         received = np.where(called, trip.received_s, sent)
         self._check_deadline(received - self.now_s, np.arange(self.size))
-        width = np.where(called & ~move.alone, width, 0)
-        steps = timeline.branch_steps(
-            self.scenario.profile, self.path, self.place.keep, width, received - sent,
-            self.scenario.draft_lengths[-1],
-        )  # fmt: skip
-        hit = self.source.branch(self.place, outcome, move.length, width, steps)
+        width = np.where(called & ~move.alone, width if move.bonus else 1, 0)
+        steps = self._ahead(move, width, received - sent)
+        hit = self.source.branch(self.place, outcome, move, width, steps)
         result = RoundResult(
             started_s=self.now_s.copy(),
             sent_s=sent,
@@ -242,6 +240,14 @@ class Sessions:
         self._tracker.update(result, outcome.facts, self.path)
         self._status = None
         return result
+
+    def _ahead(self, move: Move, width: Ints, window_s: Floats) -> Ints:
+        """Draft steps taken ahead while a block is checked."""
+        where = self.scenario.profile, self.path, self.place.keep
+        most = self.scenario.draft_lengths[-1]
+        if move.bonus:
+            return timeline.branch_steps(*where, width, window_s, most)
+        return np.where(width > 0, timeline.ahead_steps(*where, window_s, most), 0)
 
     def _draft_s(self, move: Move) -> Floats:
         """Draft steps; to look ahead the device has taken the first one before it was asked."""

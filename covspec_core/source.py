@@ -78,6 +78,8 @@ class Move(NamedTuple):
         local: The block is committed on the device, nothing is sent.
         judged: Tokens of the block that the target judges.
         sure: Confidence from which a token of a checked block stands unjudged.
+        bonus: A block that stands brings the target's next token; otherwise the device has gone on
+            behind it (PEARL's post-verify, arXiv 2408.11850).
     """
 
     length: Ints
@@ -85,6 +87,7 @@ class Move(NamedTuple):
     local: Bools
     judged: Ints
     sure: Floats
+    bonus: bool = True
 
     @property
     def alone(self) -> Bools:
@@ -157,9 +160,7 @@ class Source(Protocol):
     def finish(self, place: Place, move: Move) -> Outcome:
         """Judge the blocks, commit them unjudged, or decode bursts."""
 
-    def branch(
-        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
-    ) -> Bools:
+    def branch(self, place: Place, outcome: Outcome, move: Move, width: Ints, steps: Ints) -> Bools:
         """Draft ahead while the blocks are judged; whether tokens are ready for the next ones."""
 
     def look(self, place: Place) -> Ahead:

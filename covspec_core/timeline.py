@@ -117,6 +117,14 @@ def branch_steps(
     return np.where(width > 0, np.clip(steps, 0, most), 0).astype(np.int64)
 
 
+def ahead_steps(
+    profile: HardwareProfile, path: Path, keep: Floats, window_s: Floats, most: int
+) -> Ints:
+    """Whole draft steps that fit into the wait where the device just goes on behind its block."""
+    step = profile.draft_s(keep) * path.device_factor
+    return np.clip(window_s // step, 0, most).astype(np.int64)
+
+
 def edge_only_s(
     profile: HardwareProfile, path: Path, image_bytes: Ints, tokens: Ints, id_bytes: int
 ) -> Floats:

@@ -182,11 +182,9 @@ class _Scripted:
             facts=Facts(nothing, nothing, nothing, nothing),
         )
 
-    def branch(
-        self, place: Place, outcome: Outcome, length: Ints, width: Ints, steps: Ints
-    ) -> Bools:
+    def branch(self, place: Place, outcome: Outcome, move: Move, width: Ints, steps: Ints) -> Bools:
         """No candidate is the bonus token; the steps taken ahead are told all the same."""
-        return np.zeros(len(length), dtype=bool)
+        return np.zeros(len(steps), dtype=bool)
 
     def look(self, place: Place) -> Ahead:
         """Nothing is foreseen."""

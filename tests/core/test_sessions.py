@@ -66,7 +66,8 @@ class ScriptedSource:
         )  # fmt: skip
         return self.outcome
 
-    def branch(self, place, outcome, length, width, steps):
+    def branch(self, place, outcome, move, width, steps):
+        length = move.length
         stands = (outcome.accepted == length) & (outcome.emitted > length) & (length > 0)
         self.hit = stands & (steps > 0) & (self.rng.random(self.size) < 0.7)
         return self.hit
