@@ -16,16 +16,17 @@ from scipy import stats
 
 from covspec_core.device import DRAW, Device, Sampler
 from covspec_core.edge import Edge
+from covspec_core.exchange import Exchange
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.models.protocol import Prompt
 from covspec_core.randomness import uniform
 from covspec_core.source import Move
 from covspec_core.verification import law
-from covspec_core.wire import PROTOCOLS, protocol
+from covspec_core.wire import PROTOCOLS, Terms, protocol
 from tests.core.toys import EOS, ToyModel
 
-LOSSLESS = ["decoupled", "full", "coupled"]
-INDEPENDENT = ["decoupled", "full"]
+INDEPENDENT = ["decoupled", "full", "lazy", "progressive"]
+LOSSLESS = [*INDEPENDENT, "coupled"]
 LEVELS = (0.0, 0.5, 1.0)
 QUESTION = "which?"
 UNLIKELY = 1e-4
@@ -409,6 +410,7 @@ def test_device_and_edge_need_nothing_but_messages(protocol_name):
     list(play_answer(source, 3, [{"length": 2}] * 40))
     kind = protocol(protocol_name)
     device, edge = Device(pair.draft, kind), Edge(pair.target, kind)
+    exchange = Exchange(device, edge, Terms(kind, 5))
     sampler = Sampler(3, 1.0, kind.shared_noise)
     prompt: Prompt = pair.draft.prompt(None, QUESTION)
     device.start(prompt, sampler, np.arange(round(0.5 * pair.draft.n_visual)))
@@ -416,12 +418,11 @@ def test_device_and_edge_need_nothing_but_messages(protocol_name):
     text: list[int] = []
     while EOS not in text and len(text) < 40:
         block = device.draft(text, 2, np.inf)
-        message = device.message(0, [], block)
-        verdict = edge.verify(type(message).decode(message.encode()))
+        repeated = text[-1:] if kind.device_redraws else []
+        verdict = exchange.verdict(device.message(0, repeated, block))
         standing = block.tokens[: verdict.accepted]
         if EOS not in standing:
-            token = device.resolve(block, type(verdict).decode(verdict.encode()), len(text))
-            edge.commit(token)
+            token, _ = exchange.token(block, verdict, len(text))
             standing = [*standing, token]
         device.settle(len(text) + verdict.accepted)
         text += standing
