@@ -30,8 +30,8 @@ class Exchange:
         counts = len(message.skipped), len(message.block)
         size = wire.upload_bytes(kind, *counts, vocab_size, judged)
         verdict = self._edge.verify(self._travel(message, size))
-        rejected = verdict.token is None or verdict.accepted < len(message.block)
-        return self._travel(verdict, wire.download_bytes(kind, rejected, vocab_size))
+        size = wire.download_bytes(kind, verdict.token is None, vocab_size)
+        return self._travel(verdict, size)
 
     def token(self, block: Block, verdict: wire.Verdict, position: int) -> tuple[int, bool]:
         """The token behind the accepted ones, after a second exchange where one is needed.
