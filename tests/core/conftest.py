@@ -32,7 +32,7 @@ TOP = 2
 
 def kind_of(name):
     """A protocol by its name, or by its name and the format of its laws."""
-    name, law_format = (name.split() + ["fp32"])[:2]
+    name, law_format = [*name.split(), "fp32"][:2]
     top = TOP if name == "progressive" or law_format == "top_k" else None
     return protocol(name, law_format, top)
 
