@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
+from covspec_core.errors import BrokenMessage
 from covspec_core.models.protocol import Context, Outputs, Prompt, VisionLanguageModel
 from covspec_core.randomness import gumbel, uniform
 from covspec_core.source import as_float16
-from covspec_core.wire import Draft, Verdict, WireProtocol
+from covspec_core.wire import Draft, LawFormat, LawMessage, Verdict, WireProtocol, Wish
 
-DRAW, JUDGE, REDRAW, BONUS = range(4)
+DRAW, JUDGE, REDRAW, BONUS, REST = range(5)
 """What an addressed uniform number decides at a position."""
 
 
@@ -25,15 +26,23 @@ class Sampler:
         key: Noise key of the request.
         temperature: Of both laws; 0 is greedy.
         shared: Draw with the shared Gumbel noise.
+        truncation: Which tokens may be drawn.
+        format: In which a law travels before anything is drawn from it.
     """
 
     key: int
     temperature: float
     shared: bool
+    truncation: ver.Truncation = ver.WHOLE
+    format: LawFormat = field(default_factory=LawFormat)
 
     def law(self, logits: NDArray[np.floating]) -> ver.Law:
-        """Law at this temperature."""
-        return ver.law(logits, self.temperature)
+        """Law from which tokens are drawn, rounded as it travels."""
+        return self.format.rounded(self.unrounded(logits))
+
+    def unrounded(self, logits: NDArray[np.floating]) -> ver.Law:
+        """Law before it travels."""
+        return ver.law(logits, self.temperature, self.truncation)
 
     def signal(self, logits: NDArray[np.floating]) -> ver.Law:
         """Law from which confidence is read: a greedy law, all or nothing, would hide it."""
@@ -116,6 +125,9 @@ class Device:
         """Read a prompt with some of its visual tokens."""
         self._context: Context
         self._context, self._last = self._model.prefill(prompt, kept)
+        # Both sides must judge by the law that the edge can read, so the device draws from it.
+        if self._kind.laws_up or self._kind.law_asked:
+            sampler = replace(sampler, format=self._kind.format)
         self._sampler, self._behind = sampler, 0
         self.forget()
 
@@ -173,24 +185,50 @@ class Device:
         judged: NDArray[np.bool_] | None = None,
     ) -> Draft:
         """What goes up for a block; with a mask, no scalars or laws of what is not judged."""
-        rows = range(len(block)) if judged is None else np.flatnonzero(judged)
-        q: NDArray[np.floating] | None = None
+        rows = [i for i in range(len(block)) if judged is None or judged[i]]
+        q: NDArray[np.float64] | None = None
         if self._kind.laws_up and len(rows):
-            q = np.stack([block.laws[i] for i in rows])
+            q = np.stack([self._unrounded(block, i) for i in rows])
         elif self._kind.scalars_up and len(rows):
             q = np.array([block.laws[i][block.tokens[i]] for i in rows])
         ids = np.array(block.tokens, dtype=np.int64)
-        up = None if q is None else q.astype(np.float32)
-        return Draft(number, np.array(skipped, dtype=np.int64), ids, up, judged)
+        return Draft(number, np.array(skipped, dtype=np.int64), ids, q, judged)
 
-    def resolve(self, block: Block, verdict: Verdict, position: int) -> int:
-        """The token behind the accepted ones: as told, or redrawn from the law that came."""
+    def _unrounded(self, block: Block, index: int) -> ver.Law:
+        return self._sampler.unrounded(block.outputs[index].logits)
+
+    def resolve(self, block: Block, verdict: Verdict, position: int) -> int | LawMessage | Wish:
+        """The token behind the accepted ones: as told, or redrawn from what came of the law.
+
+        Where neither is possible, what the edge must be sent or asked for; the token then follows
+        from its next verdict, or by :meth:`redraw`.
+
+        Raises:
+            BrokenMessage: If the verdict does not belong to the block.
+        """
+        index = verdict.accepted
+        if index + (verdict.token is None) > len(block):
+            raise BrokenMessage(f"a block of {len(block)} tokens cannot have {index} accepted")
         if verdict.token is not None:
             return verdict.token
-        assert verdict.p is not None
-        target = verdict.p.astype(np.float64)
-        law = ver.residual(target, block.laws[verdict.accepted])
-        return self._sampler.draw(law, position + verdict.accepted, REDRAW)
+        own, at = block.laws[index], position + index
+        if verdict.p is not None:
+            return self._sampler.draw(ver.residual(verdict.p, own), at, REDRAW)
+        if verdict.top is None:
+            return LawMessage(verdict.round, self._unrounded(block, index))
+        ids = verdict.top.ids
+        drawn = self._sampler.draw(ver.top_residual(verdict.top.p, own[ids]), at, REDRAW)
+        return int(ids[drawn]) if drawn < len(ids) else Wish(verdict.round)
+
+    def redraw(self, block: Block, verdict: Verdict, rest: LawMessage, position: int) -> int:
+        """The token behind the accepted ones, once the rest of the target's law has come."""
+        assert verdict.top is not None
+        own, ids = block.laws[verdict.accepted], verdict.top.ids
+        target = np.empty(len(own))
+        target[ids] = verdict.top.p
+        target[np.delete(np.arange(len(own)), ids)] = rest.law
+        law = ver.rest_residual(target, own, ids)
+        return self._sampler.draw(law, position + verdict.accepted, REST)
 
     def go_on(self, text: list[int], steps: int) -> None:
         """Draft ahead behind a block that stands, with no bonus token in between."""

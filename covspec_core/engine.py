@@ -17,6 +17,7 @@ from covspec_core.rounds import Actions, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import STREAM_BYTES, Sessions
 from covspec_core.source import Source
+from covspec_core.verification import WHOLE, Truncation
 
 
 class Controller(Protocol):
@@ -121,6 +122,7 @@ def generate(
     limit: int,
     seed: int,
     on_round: Callable[[RoundResult], None] = lambda result: None,
+    truncation: Truncation = WHOLE,
 ) -> Answer:
     """Answer one request with live models under a controller.
 
@@ -133,6 +135,7 @@ def generate(
         limit: Most answer tokens.
         seed: Decides the link and the hardware factors.
         on_round: Called after every round.
+        truncation: Which tokens may be drawn.
 
     Raises:
         LinkTimeout: If the link stays dead; carries what was written so far.
@@ -141,7 +144,7 @@ def generate(
         raise InvalidRequest(f"an answer must be allowed at least 1 token, got {limit}")
     scenario = replace(scenario, requests=1)
     source = LiveSource(
-        pair, scenario.protocol, temperature, limit, lambda key: request, scenario.gate
+        pair, scenario.protocol, temperature, limit, lambda key: request, scenario.gate, truncation
     )
     engine = Engine(scenario, realise_links(scenario, seed), source)
     controller.begin(1)

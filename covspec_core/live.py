@@ -15,6 +15,7 @@ from covspec_core.acceptance import GRID, AcceptanceHead, features_of
 from covspec_core.device import Device, Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
+from covspec_core.exchange import Exchange
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.reduction import VisualStates, activity
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
@@ -97,6 +98,7 @@ class _End(NamedTuple):
     unjudged: int = 0
     rejected: bool = False
     deviations: int = 0
+    tail: bool = False
 
 
 class LiveSource:
@@ -109,6 +111,7 @@ class LiveSource:
         limit: Most answer tokens.
         requests: The request that a key stands for.
         gate: How a gate's threshold is read, see :data:`covspec_core.scenario.GATES`.
+        truncation: Which tokens may be drawn.
     """
 
     def __init__(
@@ -119,10 +122,13 @@ class LiveSource:
         limit: int,
         requests: Callable[[int], Request],
         gate: str = "block",
+        truncation: ver.Truncation = ver.WHOLE,
     ) -> None:
         self._pair, self._kind, self._gate = pair, kind, gate
         self._temperature, self._limit, self._requests = temperature, limit, requests
+        self._truncation, self._terms = truncation, wire.Terms(kind, pair.draft.vocab_size)
         self.device, self.edge = Device(pair.draft, kind), Edge(pair.target, kind)
+        self._exchange = Exchange(self.device, self.edge, self._terms)
         self.text: list[int] = []
         self._skipped: list[int] = []
         self._number = 0
@@ -144,7 +150,9 @@ class LiveSource:
     def begin(self, rows: Ints, keys: Keys) -> Requests:
         """Take up a request: the edge reads it, the device ranks its visual tokens."""
         request = self._requests(int(keys[0]))
-        self._sampler = Sampler(request.key, self._temperature, self._kind.shared_noise)
+        self._sampler = Sampler(
+            request.key, self._temperature, self._kind.shared_noise, self._truncation
+        )
         self.text, self._skipped = [], []
         self._prompt = self._pair.draft.prompt(request.image, request.question)
         self._target_prompt = self._pair.target.prompt(request.image, request.question)
@@ -186,7 +194,7 @@ class LiveSource:
         before, self._number = len(self.text), self._number + 1
         if move.alone[0]:
             self.device.forget()
-            written = self.edge.decode(self._skipped, int(move.burst[0]))
+            written = self.edge.decode(self._unsent(), int(move.burst[0]))
             self._skipped, end = [], _End()
         elif move.local[0]:
             written = self._until_end(self._block.tokens)
@@ -201,7 +209,8 @@ class LiveSource:
 
     def _verify(self, bonus: bool) -> tuple[list[int], _End]:
         judged = ~self._sure if self._gate == "token" else None
-        verdict = self._ask(judged)
+        message = self.device.message(self._number, self._unsent(), self._block, judged)
+        verdict, self._skipped = self._exchange.verdict(message), []
         standing = self._block.tokens[: verdict.accepted]
         passed = np.zeros(0, dtype=bool) if judged is None else ~judged[: verdict.accepted]
         wrong = int((self._audit(verdict.accepted) & passed).sum()) if passed.any() else 0
@@ -210,30 +219,14 @@ class LiveSource:
         ended = bool(standing) and standing[-1] in self._pair.target.eos_ids
         if ended or not (bonus or rejected):
             return standing, end
-        token = self.device.resolve(self._block, verdict, len(self.text))
-        self.edge.commit(token)
-        return [*standing, token], end._replace(rejected=rejected)
+        token, tail = self._exchange.token(self._block, verdict, len(self.text))
+        return [*standing, token], end._replace(rejected=rejected, tail=tail)
 
-    def _ask(self, judged: NDArray[np.bool_] | None) -> wire.Verdict:
-        """The edge's verdict on the block, through encoded messages."""
-        message = self.device.message(self._number, self._skipped, self._block, judged)
-        data = message.encode()
-        verdict = self.edge.verify(wire.Draft.decode(data))
-        answer = verdict.encode()
-        verdict = wire.Verdict.decode(answer)
-        self._check_bytes(message, data, verdict, answer)
-        self._skipped = []
-        return verdict
-
-    def _check_bytes(
-        self, message: wire.Draft, up: bytes, verdict: wire.Verdict, down: bytes
-    ) -> None:
-        vocab, drafted = self._pair.draft.vocab_size, len(message.block)
-        rejected = verdict.p is not None
-        judged = None if message.judged is None else int(message.judged.sum())
-        size = wire.upload_bytes(self._kind, len(message.skipped), drafted, vocab, judged)
-        assert len(up) == size
-        assert len(down) == wire.download_bytes(self._kind, rejected, vocab)
+    def _unsent(self) -> list[int]:
+        """Ids that the edge lacks: a device that redraws repeats the last one behind a verdict."""
+        heard = len(self.text) - len(self._skipped)
+        repeated = self.text[heard - 1 : heard] if self._kind.device_redraws and heard else []
+        return repeated + self._skipped
 
     def _until_end(self, tokens: list[int]) -> list[int]:
         ends = [i for i, token in enumerate(tokens) if token in self._pair.target.eos_ids]
@@ -245,6 +238,7 @@ class LiveSource:
             self._auditor = Edge(self._pair.target, self._kind)
             self._auditor.start(self._target_prompt, self._sampler)
         message = self.device.message(self._number, [], self._block.first(count))
+        message = wire.Draft.decode(message.encode(self._terms), self._terms)
         return np.array(self._auditor.refusals(self.text, message), dtype=bool)
 
     def _outcome(self, before: int, end: _End, judged: int) -> Outcome:
@@ -253,6 +247,7 @@ class LiveSource:
             accepted=np.array([end.accepted]),
             unjudged=np.array([end.unjudged]),
             rejected=np.array([end.rejected]),
+            tail=np.array([end.tail]),
             emitted=np.array([len(self.text) - before]),
             done=np.array([done]),
             deviations=np.array([end.deviations]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ def record(
     limit: int,
     meta: dict[str, Any],
     progress: Callable[[int], None] = lambda done: None,
+    truncation: ver.Truncation = ver.WHOLE,
+    top: int = PROTOCOLS["progressive"].top,
 ) -> Recording:
     """Record requests at every keep level.
 
@@ -66,13 +68,15 @@ def record(
         limit: Most answer tokens.
         meta: Provenance to store along.
         progress: Called with the number of finished requests.
+        truncation: Which tokens may be drawn.
+        top: Largest entries that the protocol ``progressive`` sends first.
     """
     if not jobs:
         raise InvalidSetting("a recording needs at least one request, got none")
     rows: list[Row] = []
     for done, job in enumerate(jobs, start=1):
-        reading = read(pair, job.request, keep_levels, temperature, limit)
-        rows.append(_columns(pair, job, keep_levels, reading))
+        reading = read(pair, job.request, keep_levels, temperature, limit, truncation)
+        rows.append(_columns(pair, job, keep_levels, reading, top))
         progress(done)
     columns = {
         name: np.concatenate([row[name] for row in rows], axis=int(name in LEVEL_COLUMNS)).astype(
@@ -84,9 +88,17 @@ def record(
         name: np.stack([row[name] for row in rows]).astype(dtype)
         for name, dtype in REQUEST_COLUMNS.items()
     }
-    head = {"format": FORMAT, "keep_levels": list(keep_levels)}
+    head = {
+        "format": FORMAT,
+        "keep_levels": list(keep_levels),
+        "temperature": temperature,
+        "top_k": truncation.top_k,
+        "top_p": truncation.top_p,
+        "top": top,
+        "limit": limit,
+    }
     return Recording(
-        meta=head | {"temperature": temperature, "limit": limit} | meta,
+        meta=head | meta,
         questions=np.array([job.request.question for job in jobs]),
         **columns,
     )
@@ -114,10 +126,15 @@ class Reading:
 
 
 def read(
-    pair: Pair, request: Request, keep_levels: Sequence[float], temperature: float, limit: int
+    pair: Pair,
+    request: Request,
+    keep_levels: Sequence[float],
+    temperature: float,
+    limit: int,
+    truncation: ver.Truncation = ver.WHOLE,
 ) -> Reading:
     """Let the target answer and the draft read along; arguments as for :func:`record`."""
-    sampler = Sampler(request.key, temperature, shared=True)
+    sampler = Sampler(request.key, temperature, shared=True, truncation=truncation)
     prompt = pair.draft.prompt(request.image, request.question)
     target_prompt = pair.target.prompt(request.image, request.question)
     edge = Edge(pair.target, PROTOCOLS["coupled"])
@@ -142,9 +159,9 @@ def head_examples(reading: Reading, keep_levels: Sequence[float]) -> tuple[Any, 
     return np.concatenate(features), np.concatenate(labels)
 
 
-def _columns(pair: Pair, job: Job, keep_levels: Sequence[float], reading: Reading) -> Row:
+def _columns(pair: Pair, job: Job, keep_levels: Sequence[float], reading: Reading, top: int) -> Row:
     levels = [
-        _level(pair.head, reading, keep, outputs)
+        _level(pair.head, reading, keep, outputs, top)
         for keep, outputs in zip(keep_levels, reading.drafts, strict=True)
     ]
     columns = {name: np.stack([level[name] for level in levels]) for name in LEVEL_COLUMNS}
@@ -172,11 +189,13 @@ def _along(
     return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _level(head: AcceptanceHead | None, reading: Reading, keep: float, outputs: Outputs) -> Row:
+def _level(
+    head: AcceptanceHead | None, reading: Reading, keep: float, outputs: Outputs, top: int
+) -> Row:
     sampler, tokens = reading.sampler, reading.tokens
     law, signal = sampler.law(outputs.logits), sampler.signal(outputs.logits)
     margin, entropy = ver.margin(signal), ver.entropy(signal)
-    plain = Sampler(sampler.key, sampler.temperature, shared=False)
+    plain = replace(sampler, shared=False)
     places = range(len(tokens))
     return {
         "q": law[places, tokens],
@@ -188,7 +207,13 @@ def _level(head: AcceptanceHead | None, reading: Reading, keep: float, outputs: 
         "rank_shared": _ranks(sampler, outputs.logits, tokens),
         "chances": foresee(head, outputs.hidden, entropy, margin, keep),
         "agreement": ver.agreement(outputs.logits, np.array(tokens)),
+        "settled": _settled(reading, law, top),
     }
+
+
+def _settled(reading: Reading, law: ver.Law, top: int) -> NDArray[np.float64]:
+    rows = zip(reading.target, law, ver.largest(reading.target, top), reading.tokens, strict=True)
+    return np.array([ver.settled(*row) for row in rows])
 
 
 def _ranks(sampler: Sampler, logits: NDArray[np.float32], tokens: list[int]) -> NDArray[np.int64]:

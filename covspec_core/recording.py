@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from covspec_core.errors import BrokenRecording
 from covspec_core.rounds import CHANCES
 from covspec_core.source import STATISTICS
+from covspec_core.verification import Truncation
 
 FORMAT = 2
 SPLITS = ("train", "validation", "test")
@@ -40,8 +41,9 @@ LEVEL_COLUMNS = {
     "rank_shared": np.uint8,
     "chances": np.uint8,
     "agreement": np.float16,
+    "settled": np.float32,
 }
-LATER_COLUMNS = frozenset(("agreement",))
+LATER_COLUMNS = frozenset(("agreement", "settled"))
 """Added since the format was fixed: older recordings lack them, and say so when asked."""
 REQUEST_COLUMNS = {
     "length": np.int32,
@@ -79,6 +81,8 @@ class Recording:
             for every ``n`` of ``CHANCES``, in steps of ``1 / acceptance.GRID``, ``[L, N, C]``.
         agreement: Chance that a draw from q at a random temperature is ``y`` again, ``[L, N]``;
             see :func:`covspec_core.verification.agreement`.
+        settled: Chance that a redraw of ``y`` needs the ``meta["top"]`` largest entries of p only,
+            ``[L, N]``; see :func:`covspec_core.verification.settled`.
     """
 
     meta: dict[str, Any]
@@ -100,6 +104,7 @@ class Recording:
     rank_shared: Column
     chances: Column
     agreement: Column | None = None
+    settled: Column | None = None
 
     def __post_init__(self) -> None:
         n, levels = len(self.tokens), len(self.meta["keep_levels"])
@@ -129,6 +134,21 @@ class Recording:
         if column is None:
             raise BrokenRecording(f"the recording must hold column {name!r}; record it anew")
         return column
+
+    def check_sampling(self, temperature: float, truncation: Truncation) -> None:
+        """The laws must be those of these settings.
+
+        Raises:
+            BrokenRecording: If the recording was made with others.
+        """
+        asked = {
+            "temperature": temperature,
+            "top_k": truncation.top_k,
+            "top_p": truncation.top_p,
+        }
+        own = {name: self.meta.get(name) for name in asked}
+        if own != asked:
+            raise BrokenRecording(f"the recording must be made with {asked}, got one with {own}")
 
     @property
     def keep_levels(self) -> tuple[float, ...]:

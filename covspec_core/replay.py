@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from covspec_core.acceptance import GRID
-from covspec_core.errors import InvalidAction
+from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
 from covspec_core.randomness import uniform
 from covspec_core.recording import Recording
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
@@ -19,7 +19,7 @@ from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Req
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
 
-_JUDGE = 1
+_JUDGE, _REST = 1, 4
 
 
 class ReplaySource:
@@ -33,7 +33,8 @@ class ReplaySource:
         gate: How a gate's threshold is read, see :data:`covspec_core.scenario.GATES`.
 
     Raises:
-        BrokenRecording: If the recording lacks what the gate reads.
+        BrokenRecording: If the recording lacks what the gate or the protocol reads.
+        InvalidSetting: If the protocol rounds laws: acceptances are recorded for exact ones.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class ReplaySource:
         longest: int,
         gate: str = "block",
     ) -> None:
+        _check_laws(recording, kind)
         self._recording, self._gate = recording, gate
-        self._shared = kind.shared_noise
+        self._shared, self._top = kind.shared_noise, kind.top
         self._keeps = np.asarray(recording.keep_levels)
         self._starts = recording.start
         self._lengths = recording.length.astype(np.int64)
@@ -69,6 +71,8 @@ class ReplaySource:
         self._confidence = self._margin
         if self._gate == "uncertainty":
             self._confidence = recording.column("agreement").astype(np.float64).ravel()
+        if self._top:
+            self._settled = recording.column("settled").ravel()
         self._chances = recording.chances.reshape(-1, len(CHANCES))
 
     def pick(self, keys: Keys) -> Ints:
@@ -136,11 +140,20 @@ class ReplaySource:
             accepted=np.where(local, 0, run),
             unjudged=np.where(local, 0, standing.sum(1)),
             rejected=rejected,
+            tail=self._tail(place, run, rejected),
             emitted=emitted,
             done=emitted >= left,
             deviations=(refused & np.where(local[:, None], True, standing)).sum(1),
             facts=self._facts(index, np.where(local, block, run + rejected)),
         )
+
+    def _tail(self, place: Place, run: Ints, rejected: Bools) -> Bools:
+        """Whether the recorded token was redrawn with the rest of the target's law, ``[B]``."""
+        if not self._top:
+            return np.zeros(len(run), dtype=bool)
+        at = np.minimum(self._base + place.position + run, len(self._settled) - 1)
+        settled = uniform(place.key, _REST, place.position + run) < self._settled.take(at)
+        return rejected & ~settled
 
     def _passed(self, index: Ints, move: Move) -> Bools:
         """Tokens of the blocks that need no judgement, ``[B, longest]``, or one ``False``."""
@@ -188,4 +201,18 @@ class ReplaySource:
             margin=np.where(place.awake, self._margin.take(index), 0.0),
             entropy=np.where(place.awake, self._entropy.take(index), 0.0),
             chances=self._chances.take(index, axis=0) * place.awake[:, None] / GRID,
+        )
+
+
+def _check_laws(recording: Recording, kind: WireProtocol) -> None:
+    greedy = recording.meta.get("temperature") == 0  # all formats keep a law of one token
+    if not (kind.format.exact or greedy):
+        raise InvalidSetting(
+            f"law_format must be fp32 in a replay, as acceptances are recorded for exact laws, "
+            f"got {kind.format.name!r}; live models take it"
+        )
+    if kind.top and recording.meta.get("top") != kind.top:
+        raise BrokenRecording(
+            f"protocol {kind.name}: top must be {recording.meta.get('top')} as in the recording, "
+            f"got {kind.top}; record it anew"
         )

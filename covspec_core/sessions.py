@@ -207,10 +207,13 @@ class Sessions:
             work_s=self._edge_work_s(move, outcome),
             streaming=self.streaming & move.alone,
         )
+        # A branch that is drafted ahead lives until the first answer.
+        window_s = np.where(called, trip.received_s, sent) - sent
+        trip, up, down = self._call_again(trip, up, down, outcome)
         received = np.where(called, trip.received_s, sent)
         self._check_deadline(received - self.now_s, np.arange(self.size))
         width = np.where(called & ~move.alone, width if move.bonus else 1, 0)
-        steps = self._ahead(move, width, received - sent)
+        steps = self._ahead(move, width, window_s)
         hit = self.source.branch(self.place, outcome, move, width, steps)
         result = RoundResult(
             started_s=self.now_s.copy(),
@@ -262,10 +265,22 @@ class Sessions:
         kind, vocab = self.scenario.protocol, self.scenario.profile.vocab_size
         silent = move.local | (move.alone & self.streaming)
         judged = move.judged if self.scenario.gate == "token" else None
-        size = wire.upload_bytes(kind, self.unchecked, move.length, vocab, judged)
+        # A device that redraws repeats the token behind the last verdict.
+        repeated = kind.device_redraws * (self.place.position > self.unchecked)
+        size = wire.upload_bytes(kind, self.unchecked + repeated, move.length, vocab, judged)
         up = np.where(silent, 0, size)
         verdict = np.where(move.local, 0, wire.download_bytes(kind, outcome.rejected, vocab))
         return up, np.where(move.alone, STREAM_BYTES * outcome.emitted, verdict)
+
+    def _call_again(
+        self, trip: timeline.Trip, up: Ints, down: Ints, outcome: Outcome
+    ) -> tuple[timeline.Trip, Ints, Ints]:
+        """A call and its bytes, a second exchange included."""
+        kind, vocab = self.scenario.protocol, self.scenario.profile.vocab_size
+        again = wire.again(kind, outcome.rejected, outcome.tail)
+        more_up, more_down = wire.again_bytes(kind, vocab)
+        trip = timeline.call_again(self.path, trip, again, more_up, more_down)
+        return trip, up + again * more_up, down + again * more_down
 
     def _edge_work_s(self, move: Move, outcome: Outcome) -> Floats:
         profile = self.scenario.profile

@@ -119,6 +119,7 @@ class Outcome:
             most).
         unjudged: Those of them that the gate let pass.
         rejected: A drafted token was refused.
+        tail: It was drawn anew with the rest of the target's law, which the device had to ask for.
         emitted: Tokens committed.
         done: The answer is complete.
         deviations: Unchecked tokens that the target would not have written.
@@ -128,6 +129,7 @@ class Outcome:
     accepted: Ints
     unjudged: Ints
     rejected: Bools
+    tail: Bools
     emitted: Ints
     done: Bools
     deviations: Ints

@@ -104,6 +104,25 @@ def call(
     return Trip(arrived, begin, verified, received, (left - sent_s) + (gone - verified))
 
 
+def call_again(path: Path, trip: Trip, again: Bools, bytes_up: int, bytes_down: int) -> Trip:
+    """A second exchange behind a call, where one is needed; its work takes no time.
+
+    Args:
+        path: The link.
+        trip: The call.
+        again: Calls that a second exchange follows.
+        bytes_up: Its message up.
+        bytes_down: Its message down.
+    """
+    if not again.any():
+        return trip
+    start = trip.received_s
+    left, arrived = path.upload_end_s(start, np.where(again, bytes_up, 0))
+    gone, received = path.download_end_s(arrived, np.where(again, bytes_down, 0))
+    radio_s = trip.radio_s + np.where(again, (left - start) + (gone - arrived), 0.0)
+    return trip._replace(received_s=np.where(again, received, start), radio_s=radio_s)
+
+
 def branch_steps(
     profile: HardwareProfile, path: Path, keep: Floats, width: Ints, window_s: Floats, most: int
 ) -> Ints:

@@ -6,16 +6,69 @@ et al., arXiv 2211.17192 (accept and redraw); Daliri et al., arXiv 2408.07978 (s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.errors import InvalidRequest
+from covspec_core.errors import InvalidRequest, InvalidSetting
 
 Law = NDArray[np.float64]
 
 
-def law(logits: NDArray[np.floating], temperature: float) -> Law:
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Which tokens may be drawn at all; a greedy law has one token anyway.
+
+    First the temperature is applied, then ``top_k``, then ``top_p`` to what that leaves. Among
+    equal probabilities the lower token id comes first.
+
+    Attributes:
+        top_k: The so many most probable tokens; all if ``None``.
+        top_p: The fewest of the most probable tokens that have this mass together, at least one;
+            all if ``None``.
+    """
+
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidSetting(f"top_k must be >= 1, got {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InvalidSetting(f"top_p must lie in (0, 1], got {self.top_p}")
+
+    @property
+    def whole(self) -> bool:
+        """Every token may be drawn."""
+        return self.top_k is None and self.top_p in (None, 1.0)
+
+    def apply(self, law_: Law) -> Law:
+        """The law of the tokens that are left."""
+        if self.whole:
+            return law_
+        order = np.argsort(-law_, axis=-1, kind="stable")
+        ordered = np.take_along_axis(law_, order, -1)
+        ordered[..., self.top_k :] = 0.0
+        if self.top_p is not None and self.top_p < 1:
+            mass = ordered.cumsum(-1)
+            before = np.concatenate([np.zeros_like(mass[..., :1]), mass[..., :-1]], -1)
+            ordered[before >= self.top_p * mass[..., -1:]] = 0.0
+        left = np.empty_like(law_)
+        np.put_along_axis(left, order, ordered / ordered.sum(-1, keepdims=True), -1)
+        return left
+
+
+WHOLE = Truncation()
+
+
+def law(logits: NDArray[np.floating], temperature: float, truncation: Truncation = WHOLE) -> Law:
     """Next-token law; temperature 0 puts all mass on the largest logit (first one on a tie).
+
+    Args:
+        logits: Of a model, ``[..., vocab]``.
+        temperature: Divides the logits.
+        truncation: Which tokens may be drawn.
 
     Raises:
         InvalidRequest: If a logit is NaN or infinite, or the temperature negative.
@@ -30,7 +83,13 @@ def law(logits: NDArray[np.floating], temperature: float) -> Law:
         return greedy
     below = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     weights = np.exp(below / temperature)
-    return weights / weights.sum(-1, keepdims=True)
+    return truncation.apply(weights / weights.sum(-1, keepdims=True))
+
+
+def largest(law_: Law, count: int) -> NDArray[np.int64]:
+    """The most probable tokens in descending order, ties by index, shape ``[..., count]``."""
+    order: NDArray[np.int64] = np.argsort(-law_, axis=-1, kind="stable")[..., :count]
+    return order
 
 
 def accept_probability(target: Law, draft: Law) -> Law:
@@ -47,6 +106,62 @@ def residual(target: Law, draft: Law) -> Law:
     excess = np.maximum(target - draft, 0.0)
     mass = excess.sum(-1, keepdims=True)
     return np.where(mass > 0, excess / np.where(mass > 0, mass, 1.0), target)
+
+
+def top_residual(target_top: Law, draft_top: Law) -> Law:
+    """Law of the redrawn token as far as the largest entries of the target tell.
+
+    Redrawing is the same as drawing ``x`` from the target and keeping it with probability
+    ``max(0, 1 - q(x) / p(x))`` until one is kept. This is the law of the first draw that is kept
+    or falls outside the known entries, all draws before it summed up; it needs nothing else.
+
+    Args:
+        target_top: Known entries of the target, shape ``[top]``.
+        draft_top: Those of the draft, shape ``[top]``.
+
+    Returns:
+        Shape ``[top + 1]``; the last entry stands for all unknown tokens.
+    """
+    kept = np.maximum(target_top - draft_top, 0.0)
+    law_ = np.append(kept, max(1.0 - target_top.sum(), 0.0))
+    if law_.sum() == 0:
+        law_[-1] = 1.0
+    return law_ / law_.sum()
+
+
+def rest_residual(target: Law, draft: Law, top: NDArray[np.int64]) -> Law:
+    """Law of the redrawn token after a draw that fell outside the largest entries.
+
+    That draw is judged first; if it is not kept, nothing is known any more and the whole residual
+    decides.
+
+    Args:
+        target: All entries of the target, shape ``[vocab]``.
+        draft: All entries of the draft, shape ``[vocab]``.
+        top: Tokens of the largest entries.
+    """
+    drawn = target.copy()
+    drawn[top] = 0.0
+    if drawn.sum() == 0:
+        return residual(target, draft)
+    drawn /= drawn.sum()
+    kept = drawn * (1.0 - accept_probability(draft, target))
+    return kept + (1.0 - kept.sum()) * residual(target, draft)
+
+
+def settled(target: Law, draft: Law, top: NDArray[np.int64], token: int) -> float:
+    """Chance that the largest entries decided, given that a token was refused and this redrawn.
+
+    By Bayes' rule from :func:`top_residual`: a token outside them needs the rest; one inside is
+    redrawn with ``e / known`` at once and with ``e / all`` altogether, where ``e`` is its excess
+    of the target over the draft, ``all`` the sum of all excesses, and ``known`` the sum of those
+    inside plus the target's mass outside.
+    """
+    if token not in top:
+        return 0.0
+    excess = np.maximum(target - draft, 0.0)
+    known = excess[top].sum() + max(1.0 - target[top].sum(), 0.0)
+    return min(float(excess.sum() / known), 1.0) if known > 0 else 1.0
 
 
 def overlap(target: Law, draft: Law) -> NDArray[np.float64]:

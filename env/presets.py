@@ -7,7 +7,7 @@ The same files are the choices of the Hydra groups ``profile`` and ``link``, so 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -32,7 +32,7 @@ from covspec_core.network import NetworkLink
 from covspec_core.profile import HardwareProfile
 from covspec_core.scenario import Scenario
 from covspec_core.traces import CsvLink, MahimahiLink, NpzLink, TraceLink
-from covspec_core.wire import protocol
+from covspec_core.wire import WireProtocol, protocol
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 RECORDING = Path(__file__).resolve().parents[1] / "assets" / "recording.npz"
@@ -139,10 +139,23 @@ def build_link(values: Mapping[str, Any], where: str = "link") -> Channel:
     return channel
 
 
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """A file of the group ``protocol``; see :func:`covspec_core.wire.protocol`."""
+
+    name: str
+    law_format: str = "fp32"
+    top: int | None = None
+
+    def made(self) -> WireProtocol:
+        """The protocol."""
+        return protocol(self.name, self.law_format, self.top)
+
+
 def build_scenario(
     profile: Mapping[str, Any],
     links: Mapping[str, Mapping[str, Any]],
-    protocol_name: str,
+    protocol_values: Mapping[str, Any],
     **choices: Any,
 ) -> Scenario:
     """A scenario from plain values; several links are mixed in equal shares.
@@ -157,7 +170,7 @@ def build_scenario(
     parts = {
         "profile": build(HardwareProfile, profile, "profile"),
         "link": link,
-        "protocol": protocol(protocol_name),
+        "protocol": build(ProtocolSettings, protocol_values, "protocol").made(),
     }
     return build(Scenario, parts | choices, "scenario")
 
@@ -189,4 +202,5 @@ def named_scenario(
     """
     names = [link] if isinstance(link, str) else link
     links = {name: preset("link", name) for name in names}
-    return build_scenario(preset("profile", profile), links, protocol_name, **choices)
+    kind = preset("protocol", protocol_name)
+    return build_scenario(preset("profile", profile), links, kind, **choices)

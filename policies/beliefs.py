@@ -8,7 +8,7 @@ import numpy as np
 
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Status
 from covspec_core.scenario import Scenario
-from covspec_core.wire import download_bytes
+from covspec_core.wire import again_bytes, download_bytes
 
 _UP_TO = np.arange(CHANCES[-1] + 1)
 
@@ -51,11 +51,18 @@ class RoundTimes:
         self._burst = scenario.edge_burst
         vocab = scenario.profile.vocab_size
         self._law_bits = 8.0 * float(download_bytes(scenario.protocol, True, vocab))
+        # The rest of a law that comes in parts may be needed or not: a rule goes by the first part.
+        self._asks = scenario.protocol.law_asked
+        self._again_bits = [8.0 * size for size in again_bytes(scenario.protocol, vocab)]
 
     def law_s(self, status: Status) -> Floats:
-        """Seconds of a rejection's message, shape ``[B, 1]``."""
-        seconds: Floats = self._law_bits / status["down_bps"][:, None]
-        return seconds
+        """Seconds of a rejection's messages, shape ``[B, 1]``."""
+        seconds: Floats = self._law_bits / status["down_bps"]
+        if self._asks:
+            up_bits, down_bits = self._again_bits
+            again_s = up_bits / status["up_bps"] + down_bits / status["down_bps"]
+            seconds = seconds + again_s + status["rtt_s"]
+        return seconds[:, None]
 
     def seconds(
         self, status: Status, length: Ints, refused: Any, delay_scale: float = 1.0

@@ -64,7 +64,7 @@ class Decoding:
         try:
             return generate(
                 self.scenario, pair, request, self.controller,
-                model.temperature, model.limit, self.seed,
+                model.temperature, model.limit, self.seed, truncation=model.truncation,
             )  # fmt: skip
         except LinkTimeout as error:
             written = pair.target.decode(np.array(error.tokens, dtype=np.int64))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys
 from covspec_core.scenario import MOST_TOKENS, Scenario
 from covspec_core.sessions import STREAM_BYTES, Sessions
@@ -71,8 +72,16 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
         image_bytes: Encoded image and question, shape ``[N]``.
         keep: Share of visual tokens, shape ``[N]``.
         modes: The states.
+
+    Raises:
+        InvalidSetting: If refusals cost more or less by chance.
     """
     scenario = world.scenario
+    if scenario.protocol.top:
+        name = scenario.protocol.name
+        raise InvalidSetting(
+            f"oracles need refusals that cost the same, protocol {name} has two kinds"
+        )
     script = _Script.of(scenario, len(seeds), modes)
     play = _in_every_mode(world, script, seeds, image_bytes, keep, modes)
     start_s = play.now_s.copy()
@@ -176,6 +185,7 @@ class _Scripted:
             accepted=accepted,
             unjudged=np.zeros(len(accepted), dtype=np.int64),
             rejected=script.refused,
+            tail=np.zeros(len(accepted), dtype=bool),
             emitted=np.where(move.alone, script.burst, accepted + 1),
             done=np.zeros(len(accepted), dtype=bool),
             deviations=np.zeros(len(accepted), dtype=np.int64),

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.recording import SPLITS
+from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.reduction import ReductionSettings
 from covspec_core.scenario import Scenario
+from covspec_core.verification import Truncation
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
@@ -30,6 +31,8 @@ class ModelSettings:
         reduction: Visual token reduction: its name, or its settings as values of
             ``ReductionSettings``, which it always is in the end.
         temperature: Of both laws; 0 is greedy.
+        top_k: Most probable tokens that may be drawn; all if ``None``.
+        top_p: Mass of the most probable tokens that may be drawn; all if ``None``.
         limit: Most answer tokens.
         device: Torch device.
         dtype: Torch dtype of the weights.
@@ -41,6 +44,8 @@ class ModelSettings:
     head: str | None = None
     reduction: str | Mapping[str, Any] | ReductionSettings = "covspec"
     temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
     limit: int = 160
     device: str = "cpu"
     dtype: str = "float32"
@@ -52,6 +57,25 @@ class ModelSettings:
                 "model needs temperature >= 0 and limit >= 1, "
                 f"got {self.temperature} and {self.limit}"
             )
+        try:
+            Truncation(self.top_k, self.top_p)
+        except InvalidSetting as error:
+            raise InvalidSetting(f"model.{error}") from error
+
+    @property
+    def truncation(self) -> Truncation:
+        """Which tokens may be drawn."""
+        return Truncation(self.top_k, self.top_p)
+
+    def recorded(self) -> Recording:
+        """The recording, made with these settings of the laws.
+
+        Raises:
+            BrokenRecording: If it was made with others, or cannot be read.
+        """
+        recording = load_recording(self.recording)
+        recording.check_sampling(self.temperature, self.truncation)
+        return recording
 
 
 def _read_reduction(values: str | Mapping[str, Any] | ReductionSettings) -> ReductionSettings:
@@ -209,10 +233,10 @@ def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scena
     """The scenario of a composed configuration, and that of each of its links alone."""
     choices = dict(values["scenario"])
     links = choices.pop("links")
-    name = values["protocol"]["name"]
-    whole = build_scenario(values["profile"], links, name, **choices)
+    kind = values["protocol"]
+    whole = build_scenario(values["profile"], links, kind, **choices)
     alone = {
-        regime: build_scenario(values["profile"], {regime: link}, name, **choices)
+        regime: build_scenario(values["profile"], {regime: link}, kind, **choices)
         for regime, link in links.items()
     }
     return whole, alone

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from covspec_core.provenance import provenance
-from covspec_core.recording import load_recording
 from env.play import World
 from policies import figures
 from policies.console import say
@@ -21,7 +20,7 @@ from policies.tracking import Tracker
 def run(config: dict[str, Any]) -> Findings:
     """Judge, and write a report into a run folder."""
     settings = read_run(config)
-    recording = load_recording(settings.model.recording)
+    recording = settings.model.recorded()
     train = TunedOnce(
         lambda: World.load(settings.scenario, "train", recording, settings.seed),
         settings.tuning, settings.seed, say,

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covspec_core.device import BONUS, Sampler
+from covspec_core.device import BONUS, REST, Sampler
 from covspec_core.engine import Engine, realise_links
 from covspec_core.live import LiveSource, Request
 from covspec_core.recorder import Job, record
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Actions, RoundAction, RoundResult
 from covspec_core.sessions import Sessions
-from tests.core.conftest import LEVELS, LIMIT, make_recording, make_requests, make_scenario
+from tests.core.conftest import LEVELS, LIMIT, TOP, make_recording, make_requests, make_scenario
 from tests.core.test_exactness import QUESTION, UNLIKELY, Dice, Judgement, make_pair
 from tests.core.test_replay_equals_live import engines, random_action
 
-INDEPENDENT = ["decoupled", "full"]
+INDEPENDENT = ["decoupled", "full", "lazy", "progressive"]
 SHORT = 3  # tokens of an answer that is followed through all its outcomes
 SEEN = (
     "drafted", "accepted", "rejected", "skipped", "burst", "emitted", "hit", "branch_steps",
@@ -63,6 +63,16 @@ class JudgedOnce:
         return np.array([[self._known.get(position, True) for position in self._positions[0]]])
 
 
+class Settled:
+    """Stands in for the uniform number that decides whether the rest of a law is needed."""
+
+    def __init__(self, dice):
+        self._dice = dice
+
+    def __lt__(self, chances):
+        return np.array([Judgement(self._dice) < chances[0]])
+
+
 def roll_bonus_only(dice):
     """The edge writes every text; noise that a recording notes down beside it stays fixed."""
 
@@ -77,7 +87,8 @@ def record_every_text(monkeypatch, pair):
     dice, recordings = Dice(), []
 
     def play():
-        recordings.append(record(pair, [Job(request_of(0), "train")], LEVELS, 1.0, SHORT, {}))
+        job = Job(request_of(0), "train")
+        recordings.append(record(pair, [job], LEVELS, 1.0, SHORT, {}, top=TOP))
         return len(recordings) - 1
 
     with monkeypatch.context() as patch:
@@ -111,7 +122,9 @@ def replay_chances(monkeypatch, scenario, pair, play):
         with monkeypatch.context() as patch:
             patch.setattr(
                 "covspec_core.replay.uniform",
-                lambda key, tag, positions: JudgedOnce(dice, known, positions),
+                lambda key, tag, positions: (
+                    Settled(dice) if tag == REST else JudgedOnce(dice, known, positions)
+                ),
             )
             chances = dice.chances(lambda engine=engine: forget_and_play(engine))
         for seen, chance in chances.items():
@@ -161,6 +174,9 @@ def test_rounds_have_the_same_law_replayed_as_live(monkeypatch, protocol_name, a
     shown = [dict(zip(SEEN, row, strict=False)) for rounds in laws[0] for row in rounds]
     drafts = [row for row in shown if row["drafted"]]
     assert any(row["rejected"] for row in drafts)
+    refusals = {row["bytes_down"] for row in drafts if row["rejected"]}
+    # Largest entries alone, or the rest as well.
+    assert len(refusals) == (2 if protocol_name == "progressive" else 1)
     assert any(row["hit"] for row in drafts) == any(action.branch_width for action in actions)
 
 
@@ -236,7 +252,9 @@ def two_sample_pvalue(one, other):
 def many_answers():
     """Answers to one question under many noise keys."""
     pair = make_pair(vocab_size=6, eos_bias=-2.5)
-    return record(pair, [Job(request_of(key), "train") for key in range(400)], LEVELS, 1.0, 10, {})
+    return record(
+        pair, [Job(request_of(key), "train") for key in range(400)], LEVELS, 1.0, 10, {}, top=TOP
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("protocol_name", INDEPENDENT)

@@ -16,16 +16,20 @@ from scipy import stats
 
 from covspec_core.device import DRAW, Device, Sampler
 from covspec_core.edge import Edge
+from covspec_core.exchange import Exchange
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.models.protocol import Prompt
 from covspec_core.randomness import uniform
 from covspec_core.source import Move
 from covspec_core.verification import law
-from covspec_core.wire import PROTOCOLS, protocol
+from covspec_core.wire import PROTOCOLS, Terms
+from tests.core.conftest import kind_of
 from tests.core.toys import EOS, ToyModel
 
-LOSSLESS = ["decoupled", "full", "coupled"]
-INDEPENDENT = ["decoupled", "full"]
+INDEPENDENT = ["decoupled", "full", "lazy", "progressive"]
+LOSSLESS = [*INDEPENDENT, "coupled"]
+ROUNDED = ["full fp16", "full top_k", "lazy fp16", "lazy top_k"]
+"""Protocols with laws that lose something on their way up, though the text does not."""
 LEVELS = (0.0, 0.5, 1.0)
 QUESTION = "which?"
 UNLIKELY = 1e-4
@@ -104,7 +108,7 @@ def make_source(pair, protocol_name, temperature=1.0, limit=40, question=QUESTIO
     """Live models whose noise key is the key they are begun with."""
     return LiveSource(
         pair,
-        protocol(protocol_name),
+        kind_of(protocol_name),
         temperature,
         limit,
         lambda key: Request(None, 100, question, key),
@@ -181,7 +185,7 @@ def enumerate_texts(dice, source, rounds, depth=2, keep=0.5):
     return dice.chances(play)
 
 
-@pytest.mark.parametrize("protocol_name", INDEPENDENT)
+@pytest.mark.parametrize("protocol_name", INDEPENDENT + ROUNDED)
 @pytest.mark.parametrize("length", [1, 2, 3])
 @pytest.mark.parametrize("keep", [0.0, 1.0])
 def test_the_law_of_the_first_tokens_is_the_targets(dice, protocol_name, length, keep):
@@ -369,7 +373,7 @@ def test_caches_hold_exactly_the_committed_text(protocol_name, seed):
 def play_and_check_caches(source, key, rng):
     """Play one answer of checked blocks, unchecked ones and bursts; its length."""
     begin(source, key)
-    unsent, unread = 0, 0
+    unsent, unread, redrawn = 0, 0, 0
     for controls in random_rounds(rng):
         local = controls["length"] > 0 and rng.random() < 0.3
         outcome = play_round(source, **controls, local=local)
@@ -382,8 +386,9 @@ def play_and_check_caches(source, key, rng):
         assert len(device[0]) >= len(source.text) - unread - 2
         assert edge == [source.text[: len(edge[0])]]
         # The edge lacks what it was not told, and the last token, which its next pass reads.
-        assert len(edge[0]) >= len(source.text) - unsent - 1
-        assert source.edge._text == source.text[: len(source.text) - unsent]
+        redrawn = int(source._kind.device_redraws and outcome.rejected[0]) if not local else redrawn
+        assert len(edge[0]) >= len(source.text) - unsent - redrawn - 1
+        assert source.edge._text == source.text[: len(source.text) - unsent - redrawn]
         if outcome.done[0]:
             return len(source.text)
 
@@ -409,8 +414,9 @@ def test_device_and_edge_need_nothing_but_messages(protocol_name):
     pair = make_pair(vocab_size=5, eos_bias=-2.5)
     source = make_source(pair, protocol_name)
     list(play_answer(source, 3, [{"length": 2}] * 40))
-    kind = protocol(protocol_name)
+    kind = kind_of(protocol_name)
     device, edge = Device(pair.draft, kind), Edge(pair.target, kind)
+    exchange = Exchange(device, edge, Terms(kind, 5))
     sampler = Sampler(3, 1.0, kind.shared_noise)
     prompt: Prompt = pair.draft.prompt(None, QUESTION)
     device.start(prompt, sampler, np.arange(round(0.5 * pair.draft.n_visual)))
@@ -418,12 +424,11 @@ def test_device_and_edge_need_nothing_but_messages(protocol_name):
     text: list[int] = []
     while EOS not in text and len(text) < 40:
         block = device.draft(text, 2, np.inf)
-        message = device.message(0, [], block)
-        verdict = edge.verify(type(message).decode(message.encode()))
+        repeated = text[-1:] if kind.device_redraws else []
+        verdict = exchange.verdict(device.message(0, repeated, block))
         standing = block.tokens[: verdict.accepted]
         if EOS not in standing:
-            token = device.resolve(block, type(verdict).decode(verdict.encode()), len(text))
-            edge.commit(token)
+            token, _ = exchange.token(block, verdict, len(text))
             standing = [*standing, token]
         device.settle(len(text) + verdict.accepted)
         text += standing

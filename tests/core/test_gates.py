@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from covspec_core.errors import BrokenMessage, InvalidSetting
 from covspec_core.rounds import RoundAction, RoundResult
 from covspec_core.verification import agreement, entropy, law, margin
-from covspec_core.wire import HEADER, Draft, protocol, upload_bytes
+from covspec_core.wire import HEADER, Draft, Terms, protocol, upload_bytes
 from tests.core.conftest import make_pair, make_recording, make_requests, make_scenario
 from tests.core.test_exactness import (
     assert_equal_chances,
@@ -122,21 +122,22 @@ def test_a_masked_draft_reads_back_as_it_was_sent(mask, skipped):
     judged = np.array(mask, dtype=bool)
     q = np.linspace(0.1, 0.9, int(judged.sum()), dtype=np.float32) if judged.any() else None
     sent = Draft(7, np.arange(skipped), np.arange(len(mask)) + 5, q, judged)
-    data = sent.encode()
-    got = Draft.decode(data)
+    terms = Terms(protocol("decoupled"), 50)
+    data = sent.encode(terms)
+    got = Draft.decode(data, terms)
     assert got.judged.tolist() == mask
     assert (got.block.tolist(), got.skipped.tolist()) == (sent.block.tolist(), list(range(skipped)))
     assert (got.q is None) == (q is None)
     assert q is None or got.q.tolist() == q.tolist()
-    kind = protocol("decoupled")
-    assert len(data) == upload_bytes(kind, skipped, len(mask), 9, int(judged.sum()))
+    assert len(data) == upload_bytes(terms.kind, skipped, len(mask), 9, int(judged.sum()))
 
 
 def test_a_mask_that_names_more_tokens_than_the_block_has_is_refused():
-    data = bytearray(Draft(1, np.arange(0), np.arange(3), None, np.ones(3, bool)).encode())
+    terms = Terms(protocol("coupled"), 50)
+    data = bytearray(Draft(1, np.arange(0), np.arange(3), None, np.ones(3, bool)).encode(terms))
     data[HEADER.size] |= 0b1000
     with pytest.raises(BrokenMessage):
-        Draft.decode(bytes(data))
+        Draft.decode(bytes(data), terms)
 
 
 def test_agreement_is_the_chance_of_the_same_token_at_a_random_temperature():
