@@ -92,7 +92,11 @@ class Block:
 
     def first(self, n: int) -> Block:
         """A copy of the first ``n`` tokens."""
-        return Block(self.sampler, self.tokens[:n], self.outputs[:n], self.laws[:n])
+        return self.part(slice(n))
+
+    def part(self, which: slice) -> Block:
+        """A copy of some tokens."""
+        return Block(self.sampler, self.tokens[which], self.outputs[which], self.laws[which])
 
     @property
     def signals(self) -> ver.Law:

@@ -9,13 +9,14 @@ from typing import Protocol
 import numpy as np
 
 from covspec_core import timeline
+from covspec_core.accounting import STREAM_BYTES
 from covspec_core.errors import InvalidRequest, LinkTimeout
 from covspec_core.link import LinkTable
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.randomness import streams
 from covspec_core.rounds import Actions, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
-from covspec_core.sessions import STREAM_BYTES, Sessions
+from covspec_core.sessions import Sessions
 from covspec_core.source import Source
 from covspec_core.verification import WHOLE, Truncation
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 
 from covspec_core.pair.data import Batches, batches
-from covspec_core.pair.folders import export, load, note
+from covspec_core.pair.folders import export, known, load, note
 from covspec_core.pair.run import Recipe, Run
 
 RECIPES: Final = {
@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     for name in args.models:
         teacher = load(args.out / "target") if name == "draft" else None
         run = Run(_recipe(name, args), teacher)
-        checkpoint = args.work / f"{name}.pt"
+        if args.onward:
+            run.model.load_state_dict(load(args.out / name).state_dict())
+        checkpoint = args.work / f"{name}{'-onward' * args.onward}.pt"
         if checkpoint.exists() and not args.fresh:
             run.load(checkpoint)
             print(f"{name} goes on from step {run.step}", flush=True)
@@ -69,7 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
             _compile(run.model)
         train(run, checkpoint, args.every)
         export(run.model, args.out / name)
-        note(args.out, name, _made(run, args.threads))
+        before = {"before": known(args.out)[name]} if args.onward else {}
+        note(args.out, name, _made(run, args.threads) | before)
 
 
 def _made(run: Run, threads: int) -> dict[str, Any]:
@@ -95,6 +98,10 @@ def _recipe(name: str, args: argparse.Namespace) -> Recipe:
     recipe = replace(RECIPES[name], steps=args.steps, seed=args.seed)
     if args.steps is None:
         recipe = replace(recipe, minutes=args.minutes[name])
+    if args.onward:
+        recipe = replace(recipe, sight_share=0.0)
+    if args.learning_rate is not None:
+        recipe = replace(recipe, learning_rate=args.learning_rate)
     if args.debug:
         recipe = replace(recipe, widths="debug", scenes=2, text_tokens=160, workers=0)
     return recipe
@@ -119,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         "--every", type=int, default=200, help="steps between progress lines and checkpoints"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, help="highest; the recipe's if left out")
+    parser.add_argument(
+        "--onward",
+        action="store_true",
+        help="train the exported models on, by a schedule of its own, without the eye's own stage",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--fresh", action="store_true", help="start anew even if there are checkpoints"

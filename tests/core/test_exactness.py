@@ -121,13 +121,14 @@ def begin(source, key=0, keep=0.5):
 
 
 def play_round(
-    source, length, burst=4, local=False, width=0, steps=0, sure=np.inf, stop=np.inf, bonus=True
-):
+    source, length, burst=4, local=False, width=0, steps=0, sure=np.inf, stop=np.inf, bonus=True,
+    early=False,
+):  # fmt: skip
     """One round without the clock; ``length`` 0 lets the edge write ``burst`` tokens."""
     ints = [np.array([n]) for n in (length, burst if length == 0 else 0, width, steps)]
     sure = np.array([sure])
     drafted = source.draft(None, ints[0], sure, np.array([stop]))
-    move = Move(drafted.length, ints[1], np.array([local]), drafted.unsure, sure, bonus)
+    move = Move(drafted.length, ints[1], np.array([local]), drafted.unsure, sure, bonus, early)
     outcome = source.finish(None, move)
     if not outcome.done[0] and not local:
         source.branch(None, outcome, move, ints[2], ints[3])

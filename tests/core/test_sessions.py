@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 
+from covspec_core.accounting import STREAM_BYTES
 from covspec_core.channels import ConstantLink, GilbertElliottLink
 from covspec_core.engine import Engine, realise_links
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
@@ -16,7 +17,7 @@ from covspec_core.link import LinkTable
 from covspec_core.live import LiveSource
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, RoundAction, RoundResult
-from covspec_core.sessions import STREAM_BYTES, Sessions
+from covspec_core.sessions import Sessions
 from covspec_core.source import Ahead, Drafted, Facts, Outcome, Requests
 from covspec_core.wire import PROTOCOLS
 from tests.core.conftest import LEVELS, LIMIT, PROFILE, make_scenario
