@@ -51,7 +51,7 @@ class Decoding:
     def run(self, say: Callable[[str], None]) -> Answer:
         """Load the models and answer."""
         # Imported here: transformers takes seconds that a wrong setting should not cost.
-        from covspec_core.models.hf import hide_progress
+        from covspec_core.models.loading import hide_progress
         from covspec_core.pairs import load_pair
 
         hide_progress()

@@ -1,0 +1,105 @@
+"""Loads the parts of a checkpoint: weights, tokenizer with its chat template, image processor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers.utils import cached_file, logging
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.models.architectures import ARCHITECTURES, Architecture
+
+DTYPES: Final = ("float32", "bfloat16", "float16", "auto")
+"""Of weights; ``auto`` is the checkpoint's own."""
+
+
+def hide_progress() -> None:
+    """Load without the library's progress bars."""
+    logging.disable_progress_bar()
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The parts of a checkpoint; all but the architecture are Hugging Face objects."""
+
+    net: Any
+    tokenizer: Any
+    images: Any
+    architecture: Architecture
+
+
+def load_checkpoint(name: str, device: str, dtype: str) -> Checkpoint:
+    """Load a folder or hub name.
+
+    Args:
+        name: As ``from_pretrained`` takes it.
+        device: Torch device, or ``auto`` to spread the weights over all GPUs, which needs
+            the package ``accelerate``.
+        dtype: One of ``DTYPES``.
+
+    Raises:
+        InvalidSetting: If nothing loads, the architecture is not supported, or there is no such
+            device or dtype.
+    """
+    if dtype not in DTYPES:
+        raise InvalidSetting(f"dtype must be one of {DTYPES}, got {dtype!r}")
+    kind = "folder" if Path(name).exists() else "folder or hub checkpoint"
+    try:
+        architecture = _architecture(name)
+        net = _weights(name, device, dtype)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        images = AutoImageProcessor.from_pretrained(name, backend="pil")
+        tokenizer.chat_template = tokenizer.chat_template or _processor_template(name)
+    except OSError as error:
+        raise InvalidSetting(f"no model loads from {kind} {name!r}: {error}") from error
+    if tokenizer.chat_template is None:
+        raise InvalidSetting(f"{name} must come with a chat template, found none")
+    return Checkpoint(net, tokenizer, images, architecture)
+
+
+def _architecture(name: str) -> Architecture:
+    try:
+        # Said outright, or the library would wait for an answer on the terminal.
+        model_type = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
+    except ValueError as error:
+        raise InvalidSetting(
+            f"{name} is no checkpoint of the transformers library itself (InternVL's end in -hf): "
+            f"{error}"
+        ) from error
+    if model_type not in ARCHITECTURES:
+        raise InvalidSetting(
+            f"model type must be one of {sorted(ARCHITECTURES)}, got {model_type!r} in {name}"
+        )
+    return ARCHITECTURES[model_type]
+
+
+def _weights(name: str, device: str, dtype: str) -> Any:
+    spread = device == "auto"
+    try:
+        net = AutoModelForImageTextToText.from_pretrained(
+            name,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            device_map="auto" if spread else None,
+        )
+        return net.eval() if spread else net.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise InvalidSetting(
+            f"the weights of {name} must fit device {device!r} in {dtype}: {error}"
+        ) from error
+    except (RuntimeError, ValueError, ImportError, AssertionError) as error:
+        raise InvalidSetting(f"{name} does not load on device {device!r}: {error}") from error
+
+
+def _processor_template(name: str) -> str | None:
+    """The chat template of a checkpoint that keeps it with its processor, as LLaVA's do."""
+    for file in ("chat_template.json", "processor_config.json"):
+        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        template = None if path is None else json.loads(Path(path).read_text()).get("chat_template")
+        if template is not None:
+            return str(template)
+    return None
