@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from transformers import (
     CLIPImageProcessorPil,
+    GotOcr2ImageProcessorPil,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     LlavaConfig,
     LlavaForConditionalGeneration,
     Qwen2_5_VLConfig,
@@ -12,7 +15,6 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from covspec_core.models.small import WIDTHS, build_image_processor, build_model
 from covspec_core.pair.tokenizer import build_tokenizer, vocabulary
 
 VOCABULARY = vocabulary()
@@ -27,8 +29,19 @@ TEXT = {
 
 
 def internvl():
-    model = build_model(WIDTHS["debug"], VOCABULARY)
-    return model, build_image_processor()
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "intermediate_size": 16, "image_size": [48, 48], "patch_size": [4, 4],
+            "layer_scale_init_value": 1.0, "initializer_range": 0.3,
+        },
+        text_config={"model_type": "qwen2", **TEXT},
+        image_token_id=VOCABULARY["<IMG_CONTEXT>"],
+        image_seq_length=36,
+        downsample_ratio=0.5,
+    )  # fmt: skip
+    images = GotOcr2ImageProcessorPil(size={"height": 48, "width": 48}, crop_to_patches=False)
+    return InternVLForConditionalGeneration(config), images
 
 
 def llava():
