@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from covspec_core import timeline
-from covspec_core.errors import Interrupted, InvalidRequest
+from covspec_core.errors import Interrupted, InvalidRequest, LinkTimeout
 from covspec_core.link import LinkTable
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.randomness import streams
@@ -118,12 +118,17 @@ class Engine:
 
     @contextmanager
     def _keeping_text(self) -> Iterator[None]:
-        """Whatever interrupts a round carries what stood before it."""
-        written = tuple(self.source.text) if isinstance(self.source, LiveSource) else ()
+        """Whatever interrupts a round carries what was written so far."""
+        before = self._text()
         try:
             yield
+        except LinkTimeout as error:  # the tokens of this round never arrive
+            raise LinkTimeout(str(error), before) from error
         except Interrupted as error:
-            raise type(error)(str(error), written) from error
+            raise type(error)(str(error), self._text()) from error
+
+    def _text(self) -> tuple[int, ...]:
+        return tuple(self.source.text) if isinstance(self.source, LiveSource) else ()
 
 
 def generate(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import cached_file, logging
 
@@ -48,24 +49,40 @@ def load_checkpoint(name: str, device: str, dtype: str) -> Checkpoint:
     """
     if dtype not in DTYPES:
         raise InvalidSetting(f"dtype must be one of {DTYPES}, got {dtype!r}")
-    kind = "folder" if Path(name).exists() else "folder or hub checkpoint"
+    _check_device(device)
+    architecture = _architecture(name)
     try:
-        architecture = _architecture(name)
         net = _weights(name, device, dtype)
         tokenizer = AutoTokenizer.from_pretrained(name)
         images = AutoImageProcessor.from_pretrained(name, backend="pil")
         tokenizer.chat_template = tokenizer.chat_template or _processor_template(name)
-    except OSError as error:
-        raise InvalidSetting(f"no model loads from {kind} {name!r}: {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise InvalidSetting(f"{name} must fit {device!r} in {dtype}: {error}") from error
+    # Whatever a damaged file or a missing package makes the libraries say.
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise InvalidSetting(f"no model loads from {name!r}: {error}") from error
     if tokenizer.chat_template is None:
         raise InvalidSetting(f"{name} must come with a chat template, found none")
     return Checkpoint(net, tokenizer, images, architecture)
 
 
+def _check_device(device: str) -> None:
+    try:
+        if device != "auto":
+            torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidSetting(
+            f"device must be auto or one that torch can use here, got {device!r}: {error}"
+        ) from error
+
+
 def _architecture(name: str) -> Architecture:
+    kind = "folder" if Path(name).exists() else "folder or hub checkpoint"
     try:
         # Said outright, or the library would wait for an answer on the terminal.
         model_type = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
+    except OSError as error:
+        raise InvalidSetting(f"no model loads from {kind} {name!r}: {error}") from error
     except ValueError as error:
         raise InvalidSetting(
             f"{name} is no checkpoint of the transformers library itself (InternVL's end in -hf): "
@@ -79,20 +96,11 @@ def _architecture(name: str) -> Architecture:
 
 
 def _weights(name: str, device: str, dtype: str) -> Any:
-    spread = device == "auto"
-    try:
-        net = AutoModelForImageTextToText.from_pretrained(
-            name,
-            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-            device_map="auto" if spread else None,
-        )
-        return net.eval() if spread else net.to(device).eval()
-    except torch.OutOfMemoryError as error:
-        raise InvalidSetting(
-            f"the weights of {name} must fit device {device!r} in {dtype}: {error}"
-        ) from error
-    except (RuntimeError, ValueError, ImportError, AssertionError) as error:
-        raise InvalidSetting(f"{name} does not load on device {device!r}: {error}") from error
+    chosen = dtype if dtype == "auto" else getattr(torch, dtype)
+    load = AutoModelForImageTextToText.from_pretrained
+    if device == "auto":
+        return load(name, dtype=chosen, device_map="auto").eval()
+    return load(name, dtype=chosen).to(device).eval()
 
 
 def _processor_template(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import numpy as np
@@ -11,8 +12,7 @@ from covspec_core.models.protocol import Ids
 
 _STOP = (
     "a an and any are at be by can do does for from has have how i in is it its many me near of "
-    "on or please see that the them there these they this those to what where which with you "
-    "? . , ! : ;"
+    "on or please see that the them there these they this those to what where which with you"
 )
 STOP_WORDS: Final = frozenset(_STOP.split())
 """Words of a question that are no keywords."""
@@ -43,7 +43,7 @@ class Wording:
             InvalidRequest: If it is empty or too long, has unknown words or a placeholder.
         """
         ids = self._tokenizer(question, add_special_tokens=False)["input_ids"]
-        if not question.strip() or not ids:
+        if not re.search(r"\w", question) or not ids:
             raise InvalidRequest(f"a question must hold at least one word, got {question!r}")
         if len(ids) >= most:
             raise InvalidRequest(
@@ -81,9 +81,11 @@ class Wording:
                 "a chat template must hold the image's placeholder "
                 f"{self._token!r} once and the question as it is, got {text!r}"
             )
-        first, end = np.asarray(encoded["offset_mapping"]).T
-        asked = np.flatnonzero((first < start + len(question)) & (end > start))
-        return ids, self._content(ids, asked)
+        spans = np.asarray(encoded["offset_mapping"])
+        words = list(re.finditer(r"\w+", question))
+        content = [word for word in words if word[0].lower() not in STOP_WORDS]
+        places = [(start + word.start(), start + word.end()) for word in content or words]
+        return ids, _touching(spans, places)
 
     def _text(self, question: str, n_visual: int) -> str:
         content = [{"type": "image"}, {"type": "text", "text": question}]
@@ -93,7 +95,14 @@ class Wording:
         left, right = self._wrap
         return text.replace(self._token, f"{left}{self._token * n_visual}{right}", 1)
 
-    def _content(self, ids: Ids, asked: Ids) -> Ids:
-        words = [self._tokenizer.decode([ids[i]]).strip().lower() for i in asked]
-        content = [i for i, word in zip(asked, words, strict=True) if word not in STOP_WORDS]
-        return np.asarray(content or asked, dtype=np.int64)
+
+def _touching(spans: Ids, words: list[tuple[int, int]]) -> Ids:
+    """Tokens that hold a part of any of the words.
+
+    Args:
+        spans: First character of each token and the one behind its last, ``[tokens, 2]``.
+        words: Likewise for every word.
+    """
+    first, end = spans.T
+    held = [(first < stop) & (end > start) for start, stop in words]
+    return np.flatnonzero(np.any(held, axis=0)).astype(np.int64)

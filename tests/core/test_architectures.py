@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
+from transformers.vision_utils import get_vision_window_index
 
+from covspec_core.models.attention import eager
 from covspec_core.models.hf import HFModel
 from covspec_core.pair.evaluate import cases
 from covspec_core.pair.render import render
@@ -182,6 +185,39 @@ def test_visual_states_have_a_row_for_every_visual_token(model, prompt):
     assert (states.received > 0).all()
     np.testing.assert_array_equal(states.features, prompt.features.numpy())
     np.testing.assert_array_equal(states.verifier, model.text_attention(prompt))
+
+
+def test_clips_class_token_says_what_it_looks_at(tmp_path):
+    model = HFModel(save("llava", tmp_path), reads_encoder=True)
+    tower = model._net.model.vision_tower
+    pixels = model._images(images=wide(), return_tensors="pt")["pixel_values"]
+    tower.set_attn_implementation("eager")
+    with torch.inference_mode():
+        weights = tower(pixel_values=pixels, output_attentions=True).attentions
+    expected = weights[-2][0, :, 0, 1:].mean(0)
+    np.testing.assert_allclose(model.prompt(wide(), QUESTION).received, expected, rtol=1e-5)
+
+
+def test_qwens_encoder_is_read_where_it_sees_the_whole_image(tmp_path, monkeypatch):
+    model = HFModel(save("qwen2_5_vl", tmp_path), reads_encoder=True)
+    seen, plain = [], modeling_qwen2_5_vl.eager_attention_forward
+
+    def noted(*args, **kwargs):
+        seen.append(plain(*args, **kwargs))
+        return seen[-1]
+
+    monkeypatch.setattr(modeling_qwen2_5_vl, "eager_attention_forward", noted)
+    picture = model._images(images=wide(), return_tensors="pt")
+    visual, grid = model._net.model.visual, picture["image_grid_thw"]
+    with eager(visual), torch.inference_mode():
+        visual(picture["pixel_values"], grid_thw=grid)
+    weights = seen[0][1]  # the first block looks at everything, the second through windows
+    assert weights.shape[-1] == grid.prod() > seen[1][1].shape[-1]
+    patches = weights[0].mean((0, 1)).view(-1, 4).mean(1)
+    order, _ = get_vision_window_index(grid, 2, 16, 4)
+    expected = torch.empty_like(patches)
+    expected[order] = patches
+    np.testing.assert_allclose(model.prompt(wide(), QUESTION).received, expected, rtol=1e-4)
 
 
 def test_a_law_holds_what_the_tokenizer_knows_and_no_padding(model, prompt):
