@@ -28,9 +28,11 @@ class Architecture(ABC):
     Attributes:
         wrap: Text that the family's own processor puts around the visual placeholders and its
             chat template does not.
+        alias: What chat templates of the family may write instead of the placeholder.
     """
 
     wrap: tuple[str, str] = ("", "")
+    alias: str | None = None
 
     @abstractmethod
     def features(self, net: Any, picture: Picture) -> torch.Tensor:
@@ -55,6 +57,7 @@ class InternVL(Architecture):
     """InternVL 2.5 to 3.5: a square of tokens for every tile, text counted on."""
 
     wrap = ("<img>", "</img>")
+    alias = "<image>"  # in checkpoints that were converted early
 
     def features(self, net: Any, picture: Picture) -> torch.Tensor:
         """As the base class says; tile after tile."""

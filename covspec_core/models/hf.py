@@ -55,9 +55,8 @@ class HFModel:
         self._architecture = loaded.architecture
         self._reads_encoder, self._guide = reads_encoder, guide
         self._config = self._net.config
-        self._wording = Wording(
-            self._tokenizer, self._config.image_token_id, self._architecture.wrap
-        )
+        kind = self._architecture
+        self._wording = Wording(self._tokenizer, self._config.image_token_id, kind.wrap, kind.alias)
         self.device: torch.device = self._net.get_input_embeddings().weight.device
         layers = self._config.text_config.num_hidden_layers
         self._early = early_layer

@@ -50,7 +50,7 @@ def load_checkpoint(name: str, device: str, dtype: str) -> Checkpoint:
     if dtype not in DTYPES:
         raise InvalidSetting(f"dtype must be one of {DTYPES}, got {dtype!r}")
     _check_device(device)
-    architecture = _architecture(name)
+    architecture = ARCHITECTURES[read_config(name).model_type]
     try:
         net = _weights(name, device, dtype)
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -76,11 +76,16 @@ def _check_device(device: str) -> None:
         ) from error
 
 
-def _architecture(name: str) -> Architecture:
+def read_config(name: str) -> Any:
+    """The configuration of a checkpoint of a supported architecture; no weights are read.
+
+    Raises:
+        InvalidSetting: If there is none.
+    """
     kind = "folder" if Path(name).exists() else "folder or hub checkpoint"
     try:
         # Said outright, or the library would wait for an answer on the terminal.
-        model_type = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except OSError as error:
         raise InvalidSetting(f"no model loads from {kind} {name!r}: {error}") from error
     except ValueError as error:
@@ -88,11 +93,12 @@ def _architecture(name: str) -> Architecture:
             f"{name} is no checkpoint of the transformers library itself (InternVL's end in -hf): "
             f"{error}"
         ) from error
-    if model_type not in ARCHITECTURES:
+    if config.model_type not in ARCHITECTURES:
         raise InvalidSetting(
-            f"model type must be one of {sorted(ARCHITECTURES)}, got {model_type!r} in {name}"
+            f"model type must be one of {sorted(ARCHITECTURES)}, "
+            f"got {config.model_type!r} in {name}"
         )
-    return ARCHITECTURES[model_type]
+    return config
 
 
 def _weights(name: str, device: str, dtype: str) -> Any:

@@ -25,10 +25,13 @@ class Wording:
         tokenizer: Of the checkpoint.
         placeholder: Id of the token that stands for a visual token.
         wrap: Text to put around the placeholders.
+        alias: What the chat template may write instead of the placeholder.
     """
 
-    def __init__(self, tokenizer: Any, placeholder: int, wrap: tuple[str, str]) -> None:
-        self._tokenizer, self._wrap = tokenizer, wrap
+    def __init__(
+        self, tokenizer: Any, placeholder: int, wrap: tuple[str, str], alias: str | None
+    ) -> None:
+        self._tokenizer, self._wrap, self._alias = tokenizer, wrap, alias
         self._placeholder = placeholder
         self._token: str = tokenizer.convert_ids_to_tokens(placeholder)
 
@@ -93,7 +96,10 @@ class Wording:
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
         left, right = self._wrap
-        return text.replace(self._token, f"{left}{self._token * n_visual}{right}", 1)
+        written = self._token
+        if self._alias is not None and self._token not in text:
+            written = self._alias
+        return text.replace(written, f"{left}{self._token * n_visual}{right}", 1)
 
 
 def _touching(spans: Ids, words: list[tuple[int, int]]) -> Ids:

@@ -44,8 +44,8 @@ def byte_pairs(template=VICUNA, begins=True):
     return tokenizer
 
 
-def wording(tokenizer, wrap=("", "")):
-    return Wording(tokenizer, tokenizer.convert_tokens_to_ids("<image>"), wrap)
+def wording(tokenizer, wrap=("", ""), alias=None):
+    return Wording(tokenizer, tokenizer.convert_tokens_to_ids("<image>"), wrap, alias)
 
 
 def text_of(tokenizer, ids):
@@ -70,6 +70,15 @@ def test_the_wrap_goes_around_the_placeholders():
     tokenizer = byte_pairs()
     ids, _ = wording(tokenizer, ("<img>", "</img>")).prompt(QUESTION, 2)
     assert "<img><image><image></img>" in text_of(tokenizer, ids)
+
+
+def test_an_alias_of_the_placeholder_counts_where_the_template_writes_it():
+    plain, other = byte_pairs(), byte_pairs(VICUNA.replace("<image>", "[picture]"))
+    for question in (QUESTION, "what is a [picture]"):
+        one = wording(plain, alias="[picture]").prompt(question, 2)
+        np.testing.assert_array_equal(
+            wording(other, alias="[picture]").prompt(question, 2)[0], one[0]
+        )
 
 
 def test_keywords_are_found_though_tokens_join_over_the_questions_border():
