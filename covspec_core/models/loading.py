@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers.cache_utils import DynamicCache
 from transformers.utils import cached_file, logging
 
 from covspec_core.errors import InvalidSetting
@@ -98,7 +99,18 @@ def read_config(name: str) -> Any:
             f"model type must be one of {sorted(ARCHITECTURES)}, "
             f"got {config.model_type!r} in {name}"
         )
+    _check_window(name, config.text_config)
     return config
+
+
+def _check_window(name: str, config: Any) -> None:
+    """A cache that forgets cannot be rolled back, nor does its window count dropped tokens."""
+    sliding = [layer.is_sliding for layer in DynamicCache(config=config).layers]
+    if any(sliding):
+        raise InvalidSetting(
+            f"a language model must see the whole context, {sum(sliding)} of {len(sliding)} layers "
+            f"of {name} look through a sliding window"
+        )
 
 
 def _weights(name: str, device: str, dtype: str) -> Any:

@@ -9,6 +9,7 @@ from PIL import Image
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.vision_utils import get_vision_window_index
 
+from covspec_core.errors import InvalidSetting
 from covspec_core.models.attention import eager
 from covspec_core.models.hf import HFModel
 from covspec_core.pair.evaluate import cases
@@ -112,6 +113,23 @@ def test_the_number_of_visual_tokens_follows_the_image_on_qwen_alone(model):
     counts = [len(model.prompt(Image.new("RGB", size), QUESTION).visual) for size in sizes]
     expected = {"internvl": [36] * 3, "llava": [36] * 3, "qwen2_5_vl": [32, 36, 6]}
     assert counts == expected[model._config.model_type]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "language"),
+    [("internvl", "llama"), ("internvl", "qwen3"), ("llava", "qwen2")],
+)
+def test_an_architecture_holds_any_language_model_that_sees_all(tmp_path, architecture, language):
+    model = HFModel(save(architecture, tmp_path, language=language))
+    prompt, ids = model.prompt(wide(), QUESTION), answer(4)
+    context, first = model.prefill(prompt)
+    own = np.concatenate([first.logits[None], context.extend(ids).logits])
+    np.testing.assert_allclose(own, library(model, prompt, ids)[len(prompt.ids) - 1 :], **EXACT)
+
+
+def test_a_language_model_that_forgets_is_refused(tmp_path):
+    with pytest.raises(InvalidSetting, match="must see the whole context, 2 of 2 layers"):
+        HFModel(save("llava", tmp_path, language="mistral"))
 
 
 def test_an_image_in_tiles_is_read_tile_by_tile(tmp_path):

@@ -28,14 +28,14 @@ TEXT = {
 }  # fmt: skip
 
 
-def internvl():
+def internvl(language="qwen2"):
     config = InternVLConfig(
         vision_config={
             "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
             "intermediate_size": 16, "image_size": [48, 48], "patch_size": [4, 4],
             "layer_scale_init_value": 1.0, "initializer_range": 0.3,
         },
-        text_config={"model_type": "qwen2", **TEXT},
+        text_config={"model_type": language, **TEXT},
         image_token_id=VOCABULARY["<IMG_CONTEXT>"],
         image_seq_length=36,
         downsample_ratio=0.5,
@@ -44,14 +44,14 @@ def internvl():
     return InternVLForConditionalGeneration(config), images
 
 
-def llava():
+def llava(language="llama"):
     config = LlavaConfig(
         vision_config={
             "model_type": "clip_vision_model", "hidden_size": 16, "num_hidden_layers": 3,
             "num_attention_heads": 2, "intermediate_size": 16, "image_size": 24, "patch_size": 4,
             "projection_dim": 16, "initializer_range": 0.3,
         },
-        text_config={"model_type": "llama", **TEXT, "vocab_size": len(VOCABULARY) + PADDING},
+        text_config={"model_type": language, **TEXT, "vocab_size": len(VOCABULARY) + PADDING},
         image_token_index=VOCABULARY["<IMG_CONTEXT>"],
     )  # fmt: skip
     images = CLIPImageProcessorPil(
@@ -86,10 +86,10 @@ def qwen2_5_vl():
 BUILDERS = {"internvl": internvl, "llava": llava, "qwen2_5_vl": qwen2_5_vl}
 
 
-def save(architecture, folder, seed=0, tokenizer=None):
+def save(architecture, folder, seed=0, tokenizer=None, language=None):
     """A model of one architecture with weights of a seed; the embedded pair's words if not told."""
     torch.manual_seed(seed)
-    model, images = BUILDERS[architecture]()
+    model, images = BUILDERS[architecture](*[language] if language else [])
     model.generation_config.eos_token_id = VOCABULARY["<eos>"]
     model.save_pretrained(folder)
     (tokenizer or build_tokenizer()).save_pretrained(folder)
