@@ -102,8 +102,10 @@ class Qwen25VL(Architecture):
     def positions(self, net: Any, ids: torch.Tensor, picture: Picture) -> torch.Tensor:
         """As the base class says; frame, row and column, ``[3, prompt]``."""
         kinds = (ids == net.config.image_token_id).int()
+        # The library adds the grid's numbers to positions: they must share a device.
+        grid = picture["image_grid_thw"].to(ids.device)
         found, _ = net.model.get_rope_index(
-            ids[None], mm_token_type_ids=kinds[None], image_grid_thw=picture["image_grid_thw"]
+            ids[None], mm_token_type_ids=kinds[None], image_grid_thw=grid
         )
         positions: torch.Tensor = found[:, 0]
         return positions

@@ -20,7 +20,7 @@ from covspec_core.models.loading import DTYPES, read_config
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeeds:
-    """Bytes that a checkpoint takes; activations, below a gigabyte for one prompt, not counted.
+    """Bytes that a checkpoint takes; activations are not counted.
 
     Attributes:
         name: Folder or hub name.
