@@ -14,7 +14,7 @@ from covspec_core import wire
 from covspec_core.acceptance import GRID, AcceptanceHead, features_of
 from covspec_core.device import Block, Device, Sampler
 from covspec_core.edge import Edge
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.exchange import Exchange
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.reduction import VisualStates, activity
@@ -156,6 +156,8 @@ class LiveSource:
         self.text, self._skipped, self._owed = [], [], False
         self._prompt = self._pair.draft.prompt(request.image, request.question)
         self._target_prompt = self._pair.target.prompt(request.image, request.question)
+        self._check_room(self._pair.draft, self._prompt)
+        self._check_room(self._pair.target, self._target_prompt)
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
         states = self._pair.draft.visual_states(self._prompt)
@@ -165,6 +167,13 @@ class LiveSource:
             limit=np.array([self._limit]),
             statistics=statistics(self._prompt, states)[None].astype(np.float64),
         )
+
+    def _check_room(self, model: VisionLanguageModel, prompt: Prompt) -> None:
+        if len(prompt.ids) + self._limit > model.max_tokens:
+            raise InvalidRequest(
+                f"a prompt of {len(prompt.ids)} tokens and an answer of up to {self._limit} must "
+                f"fit the {model.max_tokens} positions of the model; lower the limit or ask less"
+            )
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device reads the prompt with a share of the visual tokens."""
@@ -292,10 +301,12 @@ class LiveSource:
         lives = outcome.emitted[0] > length if move.bonus else not outcome.done[0]
         if not (outcome.accepted[0] == length > 0 and lives) or steps[0] == 0:
             return np.array([False])
+        # Behind the limit nothing is drafted: the models may have no positions there.
+        ahead = min(int(steps[0]), self._limit - len(self.text))
         if not move.bonus:
-            self.device.go_on(self.text, int(steps[0]))
+            self.device.go_on(self.text, ahead)
             return np.array([True])
-        hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), int(steps[0]))
+        hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), ahead)
         return np.array([hit])
 
     def look(self, place: Place) -> Ahead:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from covspec_core.acceptance import load_head
+from covspec_core.errors import InvalidSetting
 from covspec_core.live import Pair
 from covspec_core.models.hf import HFModel
 from covspec_core.reduction import ReductionSettings, reduction
@@ -36,6 +37,7 @@ def load_pair(
     settings = ReductionSettings.of(ranking)
     large = HFModel(target, device=device, dtype=dtype)
     small = load_draft(draft, settings, large, device, dtype)
+    check_vocabularies(small, large)
     rank = reduction(settings)
     return Pair(
         draft=small,
@@ -76,4 +78,27 @@ def load_draft(
         dtype=dtype,
         reads_encoder=settings.name == "visionzip",
         guide=target if guided and isinstance(target, HFModel) else None,
+    )
+
+
+def check_vocabularies(draft: HFModel, target: HFModel) -> None:
+    """Refuse a pair in which one id can mean two tokens.
+
+    Every token that a law can hold must have the same id on both sides; how far either head is
+    padded beyond them does not matter.
+
+    Raises:
+        InvalidSetting: If a token differs; names the first.
+    """
+    small, large = draft.vocabulary, target.vocabulary
+    if small == large:
+        return
+    differing = [token for token in {**large, **small} if small.get(token) != large.get(token)]
+    token = min(differing, key=lambda token: large.get(token, small.get(token, 0)))
+    here, there = (
+        f"is {known[token]}" if token in known else "is unknown" for known in (small, large)
+    )
+    raise InvalidSetting(
+        f"draft and target must share one vocabulary, {len(differing)} tokens differ: "
+        f"{token!r} {here} in {draft.name} and {there} in {target.name}"
     )

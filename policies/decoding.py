@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from covspec_core.engine import Answer, Controller, generate
-from covspec_core.errors import InvalidSetting, LinkTimeout
+from covspec_core.errors import Interrupted, InvalidSetting
 from covspec_core.images import load_image, make_request
 from covspec_core.recording import load_recording
 from covspec_core.scenario import Scenario
@@ -51,7 +51,7 @@ class Decoding:
     def run(self, say: Callable[[str], None]) -> Answer:
         """Load the models and answer."""
         # Imported here: transformers takes seconds that a wrong setting should not cost.
-        from covspec_core.models.hf import hide_progress
+        from covspec_core.models.loading import hide_progress
         from covspec_core.pairs import load_pair
 
         hide_progress()
@@ -66,9 +66,9 @@ class Decoding:
                 self.scenario, pair, request, self.controller,
                 model.temperature, model.limit, self.seed, truncation=model.truncation,
             )  # fmt: skip
-        except LinkTimeout as error:
+        except Interrupted as error:
             written = pair.target.decode(np.array(error.tokens, dtype=np.int64))
-            raise LinkTimeout(f"{error}; written so far: {written!r}", error.tokens) from error
+            raise type(error)(f"{error}; written so far: {written!r}", error.tokens) from error
 
 
 def read_decoding(config: Mapping[str, Any]) -> Decoding:

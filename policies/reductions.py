@@ -150,7 +150,7 @@ def _hide_progress() -> None:
     # Imported here, as above: transformers takes seconds that --help should not cost.
     import torch
 
-    from covspec_core.models.hf import hide_progress
+    from covspec_core.models.loading import hide_progress
 
     hide_progress()
     torch.set_num_threads(1)

@@ -42,6 +42,8 @@ class Prompt:
         received: Attention that each visual token receives in the encoder, ``[n_visual]``; only
             from a model that was asked for it.
         guide: The same image and question for the model that guides the reduction, if one does.
+        positions: Rotary positions of the tokens, ``[prompt]``, or of all their parts,
+            ``[parts, prompt]``; ``None`` from a model that has none.
     """
 
     ids: Ids
@@ -50,13 +52,14 @@ class Prompt:
     features: Any
     received: NDArray[np.float32] | None = None
     guide: Prompt | None = None
+    positions: Ids | None = None
 
 
 class Context(Protocol):
     """Key-value cache of one sequence (or of several branches of it).
 
-    Positions count *text* positions: the prompt keeps its full length however many visual
-    tokens were dropped, so a device that sees few of them and an edge that sees all agree.
+    The answer goes on behind the whole prompt however many visual tokens were dropped, and those
+    that were kept stay where they were.
     """
 
     @property
@@ -93,10 +96,6 @@ class VisionLanguageModel(Protocol):
     @property
     def hidden_size(self) -> int:
         """Entries of a hidden state."""
-
-    @property
-    def n_visual(self) -> int:
-        """Visual tokens an image becomes."""
 
     @property
     def eos_ids(self) -> frozenset[int]:

@@ -130,7 +130,8 @@ def _trained(name: str, run: Mapping[str, Any]) -> str:
     return before + (
         f"- {name}{onward}: {run['steps']:,} steps of {run['scenes']} scenes in "
         f"{run['minutes']:.0f} minutes on {run['threads']} threads, "
-        f"learning rate {run['learning_rate']:g}, seed {run['seed']}, `{run['command']}`. {run.get('remark', '')}".rstrip()
+        f"learning rate {run['learning_rate']:g}, seed {run['seed']}, "
+        f"`{run['command']}`. {run.get('remark', '')}".rstrip()
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.models.hf import HFModel
-from covspec_core.models.small import N_VISUAL
+from covspec_core.models.small import IMAGE_SIDE, N_VISUAL
 from covspec_core.pair import packing
 from covspec_core.pair.evaluate import CHUNK, Case, answer, batch_of, cases, text_of
 from covspec_core.pair.folders import load
@@ -98,7 +99,9 @@ def compare(
         )
     methods = {name: reduction(name) for name in names}
     eye = ranker(str(draft), str(target))
-    if eye.vocab_size != len(vocabulary()) or eye.n_visual != N_VISUAL:
+    square = Image.new("RGB", (IMAGE_SIDE, IMAGE_SIDE))
+    fits = eye.vocabulary == vocabulary()
+    if not fits or len(eye.prompt(square, "describe the image").visual) != N_VISUAL:
         raise InvalidSetting(f"{draft} does not speak the language of the drawn world")
     nets = (load(target), load(draft))
     found = Compared(levels, {}, {}, {})
