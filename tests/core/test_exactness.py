@@ -21,7 +21,7 @@ from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.models.protocol import Prompt
 from covspec_core.randomness import uniform
 from covspec_core.source import Move
-from covspec_core.verification import law
+from covspec_core.verification import WHOLE, law
 from covspec_core.wire import PROTOCOLS, Terms
 from tests.core.conftest import kind_of
 from tests.core.toys import EOS, ToyModel
@@ -104,7 +104,9 @@ def make_pair(blur=0.6, vocab_size=3, eos_bias=-1.0, same=False):
     )
 
 
-def make_source(pair, protocol_name, temperature=1.0, limit=40, question=QUESTION):
+def make_source(
+    pair, protocol_name, temperature=1.0, limit=40, question=QUESTION, truncation=WHOLE
+):
     """Live models whose noise key is the key they are begun with."""
     return LiveSource(
         pair,
@@ -112,6 +114,7 @@ def make_source(pair, protocol_name, temperature=1.0, limit=40, question=QUESTIO
         temperature,
         limit,
         lambda key: Request(None, 100, question, key),
+        truncation=truncation,
     )
 
 
@@ -135,7 +138,7 @@ def play_round(
     return outcome
 
 
-def target_chances(pair, depth, temperature=1.0, question=QUESTION):
+def target_chances(pair, depth, temperature=1.0, question=QUESTION, truncation=WHOLE):
     """Chance of each text of the target, cut after ``depth`` tokens."""
     seen = (pair.target.prompt(None, question).features, pair.target.n_visual)
     chances = {(): 1.0}
@@ -145,8 +148,8 @@ def target_chances(pair, depth, temperature=1.0, question=QUESTION):
             if text and text[-1] == EOS:
                 longer[text] = chance
                 continue
-            step = law(pair.target.logits(seen, list(text)), temperature)
-            longer |= {(*text, token): chance * p for token, p in enumerate(step)}
+            step = law(pair.target.logits(seen, list(text)), temperature, truncation)
+            longer |= {(*text, token): chance * p for token, p in enumerate(step) if p}
         chances = longer
     return chances
 

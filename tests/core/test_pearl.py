@@ -12,6 +12,7 @@ from covspec_core.rounds import RoundAction, RoundResult
 from covspec_core.wire import HEADER, ID_BYTES
 from tests.core.conftest import make_pair, make_recording, make_requests, make_scenario
 from tests.core.test_exactness import (
+    INDEPENDENT,
     assert_equal_chances,
     dice,  # noqa: F401
     enumerate_texts,
@@ -34,13 +35,14 @@ def both(seed, **changes):
     return pairs
 
 
-@pytest.mark.parametrize("protocol_name", ["decoupled", "full"])
+@pytest.mark.parametrize("protocol_name", INDEPENDENT)
 @pytest.mark.parametrize("steps", [0, 1])
 def test_the_law_is_the_targets_without_bonus_tokens(dice, protocol_name, steps):  # noqa: F811
     source = make_source(make_small_pair(), protocol_name)
-    rounds = [{"length": 1, "bonus": False, "steps": steps, "width": 1}] * 2
-    got = enumerate_texts(dice, source, rounds, 2)
-    assert_equal_chances(got, target_chances(make_small_pair(), 2))
+    rounds = [{"length": 1, "bonus": False, "steps": steps, "width": 1}] * 3
+    for depth in (2, 3):
+        got = enumerate_texts(dice, source, rounds, depth)
+        assert_equal_chances(got, target_chances(make_small_pair(), depth))
 
 
 @pytest.mark.parametrize("changes", [{}, {"pre_verify": True}, BEFORE_ONLY], ids=str)
