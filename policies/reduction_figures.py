@@ -79,7 +79,7 @@ def kept_side_by_side(
         drawn = _draw_ranks(panels[0, column], order, side)
         panels[0, column].set_title(name.replace("_", " "), fontsize=9)
         for row, keep in enumerate(keeps, start=1):
-            _draw_kept(panels[row, column], square, order[:keep], side)
+            draw_kept(panels[row, column], square, order[:keep], side)
     for row, keep in enumerate(keeps, start=1):
         panels[row, 0].text(0.95, 0.5, f"first {keep}\nof {side * side}", fontsize=9, ha="right",
                             va="center", transform=panels[row, 0].transAxes)  # fmt: skip
@@ -99,7 +99,7 @@ def _draw_ranks(axes: Any, order: NDArray[np.int64], side: int) -> Any:
                        norm=mpl.colors.LogNorm(1, len(order)))  # fmt: skip
 
 
-def _draw_kept(axes: Any, square: NDArray[np.uint8], kept: NDArray[np.int64], side: int) -> None:
+def draw_kept(axes: Any, square: NDArray[np.uint8], kept: NDArray[np.int64], side: int) -> None:
     """Kept tokens as they are and outlined, the others faded to grey."""
     mask = np.zeros(side * side, dtype=bool)
     mask[kept] = True

@@ -72,29 +72,6 @@ def test_impossible_settings_are_refused(values, said):
         build(ModelSettings, MODEL | {"reduction": values}, "model")
 
 
-def test_a_share_weighs_every_position_alike():
-    found = reductions.bootstrap_share(np.array([8.0, 1.0]), np.array([10.0, 2.0]))
-    assert found["mean"] == 0.75
-    low, high = found["ci95"]
-    assert (low, high) == (0.5, 0.8)
-
-
-def test_an_interval_covers_the_truth_about_as_often_as_it_says():
-    rng, hits = np.random.default_rng(1), 0
-    for _ in range(200):
-        counts = rng.integers(5, 60, size=60).astype(float)
-        sums = counts * rng.beta(8, 2, size=60)
-        low, high = reductions.bootstrap_share(sums, counts)["ci95"]
-        hits += low <= 0.8 <= high
-    assert 180 <= hits <= 199
-
-
-def test_right_answers_have_an_interval_even_if_all_are_right():
-    found = reductions.right_share(np.ones(20))
-    assert found["mean"] == 1.0
-    assert found["ci95"][0] == pytest.approx(0.839, abs=1e-3)
-
-
 def test_every_reduction_has_a_style_of_its_own():
     assert set(STYLES) == set(METHODS)
     assert len(set(STYLES.values())) == len(STYLES)
