@@ -11,7 +11,7 @@ import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from policies.accuracy_report import ALL, SEEN, UNSEEN
 
@@ -24,6 +24,9 @@ TITLES = {
     ALL: "all sets",
 }
 COLUMNS = 2
+TICKS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+LABEL_PIXELS = 14.0
+"""Distance to the next labelled point, down or across."""
 
 
 def tradeoff(report: Mapping[str, Any], groups: Sequence[str], path: Path) -> None:
@@ -48,12 +51,20 @@ def tradeoff(report: Mapping[str, Any], groups: Sequence[str], path: Path) -> No
         for number, family in enumerate(families):
             own = [s for s in systems.values() if s["family"] == family]
             _draw_family(axes, family, own, group, number)
+        axes.set_xscale("log")
+        axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(TITLES.get(group, f"out of distribution: {group}"), fontsize=10)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(lw=0.4, color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("speed over edge-only (virtual time)", fontsize=10)
-    figure.supylabel("right answers", fontsize=10)
+    for axes in panels[-1]:
+        axes.set_xlabel("speed over edge-only (virtual time)")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("right answers")
+    figure.draw_without_rendering()
+    for axes, group in zip(panels.flat, groups, strict=False):
+        _label_thresholds(axes, systems, families, group)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     note = (f"{report['questions_of_every_set']} questions of every set, 95 % intervals; numbers: "
@@ -81,14 +92,32 @@ def _draw_family(
         np.abs(np.array([p[key]["ci95"] for p in points]).T - means)
         for key, means in (("speedup", x), ("right", y))
     ]
-    colour = COLOURS[number % len(COLOURS)]
+    colour = _colour(number)
     axes.errorbar(x, y, xerr=errors[0], yerr=errors[1], color=colour, lw=1.2, elinewidth=0.7,
                   marker=MARKERS[number % len(MARKERS)], ms=4.5,
                   label=family.replace("_", " "))  # fmt: skip
-    for place, system in zip(zip(x, y, strict=True), own, strict=True):
-        if len(own) > 1:
-            axes.annotate(f"{system['threshold']:g}", place, xytext=(4, 4), fontsize=6.5,
-                          textcoords="offset points", color=colour)  # fmt: skip
+
+
+def _label_thresholds(
+    axes: Any, systems: Mapping[str, Any], families: Sequence[str], group: str
+) -> None:
+    """The threshold beside every point that leaves room for it; in view once all is drawn."""
+    taken: list[Any] = []
+    for system in systems.values():
+        if system["threshold"] is None:
+            continue
+        stated = system["sets"][group]
+        place = stated["speedup"]["mean"], stated["right"]["mean"]
+        seen = axes.transData.transform(place)
+        if all(np.abs(seen - other).max() >= LABEL_PIXELS for other in taken):
+            taken.append(seen)
+            axes.annotate(f"{system['threshold']:g}", place, xytext=(5, 3), fontsize=7,
+                          textcoords="offset points",
+                          color=_colour(families.index(system["family"])))  # fmt: skip
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
 
 
 def by_kind(report: Mapping[str, Any], group: str, shown: Sequence[str], path: Path) -> None:
@@ -109,7 +138,7 @@ def by_kind(report: Mapping[str, Any], group: str, shown: Sequence[str], path: P
         bounds = np.array([stated[kind]["ci95"] for kind in kinds]).T
         slot = 0.7 * ((number + 0.5) / len(shown) - 0.5)
         axes.errorbar(places + slot, means, yerr=np.abs(bounds - means), ls="none", ms=4.5,
-                      color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
+                      color=_colour(number), marker=MARKERS[number % len(MARKERS)],
                       elinewidth=0.9, label=name.replace("_", " "))  # fmt: skip
     for edge in places[1:] - 0.5:
         axes.axvline(edge, color="0.92", lw=0.8, zorder=0)

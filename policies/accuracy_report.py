@@ -69,7 +69,7 @@ def _system(
     return {
         "family": system.family,
         "threshold": system.threshold,
-        "protocol": system.scenario.protocol.name,
+        "protocol": system.controller(0)[1].protocol.name,
         "lossless": system.lossless,
         "right_is_the_references": taken,
         "equal_texts": {"equal": sum(equal), "of": len(equal)},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -22,6 +24,7 @@ from policies.systems import System
 SETS: Final = ("test", "combinations", "rare", "subtle", "crowded")
 """Sets of the drawn world that no model has seen; all but the first are out of distribution."""
 NOISE, SESSION = range(2)
+THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Row = dict[str, Any]
 
 
@@ -49,16 +52,32 @@ def answered(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, list[R
 
     Args:
         tasks: What to do.
-        workers: Processes; 1 works in this one.
+        workers: Processes of one thread each; 0 works in this one.
     """
-    if workers == 1:
+    if workers == 0:
         yield from ((task, play(task)) for task in tasks)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore)
+    with _one_thread():
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore)
+        try:
+            yield from zip(tasks, pool.map(play, tasks), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started here find one thread set for their libraries, which read it only once."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
-        yield from zip(tasks, pool.map(play, tasks), strict=True)
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _ignore() -> None:

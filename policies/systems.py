@@ -1,4 +1,4 @@
-"""Systems to compare: a protocol, a controller and limits, once or at every threshold of a gate."""
+"""Systems to compare: a controller and what it changes, once or at every threshold of a gate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting
 from covspec_core.scenario import Scenario
 from env.presets import build
+from policies.baselines import changed, read_changes
 from policies.factory import make_controller
-from policies.settings import ControllerSettings, read_scenarios
+from policies.settings import ControllerSettings
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,13 @@ class SystemSettings:
 
     Attributes:
         controller: Name of the group ``controller``, or the folder of a learned one.
-        protocol: Name of the group ``protocol``.
         values: Settings of the controller that differ from its file.
-        scenario: Fields of the scenario that differ.
+        scenario: Fields of the scenario that differ, as in a controller's file.
         thresholds: Of the gate, ``gate_threshold`` of the controller; one system each.
         lossless: Whether it writes the target's own text, so that the edge's answers are its own.
     """
 
     controller: str
-    protocol: str = "decoupled"
     values: Mapping[str, Any] = field(default_factory=dict)
     scenario: Mapping[str, Any] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
@@ -48,8 +47,8 @@ class System:
         family: Entry that it was made from.
         threshold: Of its gate, if it is one of several.
         lossless: As in :class:`SystemSettings`.
-        scenario: What is emulated.
-        settings: Of its controller.
+        scenario: What is emulated for all.
+        settings: Of its controller, and what that changes.
     """
 
     name: str
@@ -65,45 +64,41 @@ class System:
         return self.settings.values.get("keep")
 
     def controller(self, seed: int) -> tuple[Controller, Scenario]:
-        """A controller, and the scenario as it needs it."""
+        """A controller, and the scenario in which it plays."""
         controller = make_controller(self.settings, self.scenario, seed, _untuned)
-        changes = getattr(controller, "changes", {})
-        return controller, replace(self.scenario, **changes)
+        return controller, changed(self.scenario, controller)
 
 
 def _untuned(rule: str = "rule") -> Any:
     raise InvalidSetting(f"systems take no tuned controllers; give the constants of the {rule}")
 
 
-def read_systems(config: Mapping[str, Any], entries: Mapping[str, Any]) -> tuple[System, ...]:
+def read_systems(scenario: Scenario, entries: Mapping[str, Any]) -> tuple[System, ...]:
     """All systems of a composed configuration, every controller tried.
 
     Args:
-        config: The whole configuration, for scenario, profile and link.
-        entries: ``SystemSettings`` by family.
+        scenario: What is emulated for all.
+        entries: ``SystemSettings`` by family; ``None`` strikes one out.
 
     Raises:
         InvalidSetting: If a system cannot be made.
     """
     found: list[System] = []
     for family, values in entries.items():
-        if values is None:  # struck out on the command line
-            continue
-        found += _family(config, family, build(SystemSettings, values, f"system {family}"))
+        if values is not None:
+            found += _family(scenario, family, build(SystemSettings, values, f"system {family}"))
     for system in found:
         system.controller(0)
     return tuple(found)
 
 
-def _family(config: Mapping[str, Any], family: str, settings: SystemSettings) -> list[System]:
-    choices = {**config["scenario"], **settings.scenario}
-    changed = {**config, "scenario": choices, "protocol": {"name": settings.protocol}}
-    scenario, _ = read_scenarios(changed)
-    usual = ControllerSettings.named(settings.controller)
-    made = []
+def _family(scenario: Scenario, family: str, settings: SystemSettings) -> list[System]:
+    usual, made = ControllerSettings.named(settings.controller), []
+    changes = {**usual.changes, **read_changes(settings.scenario, f"system {family}")}
     for threshold in settings.thresholds or (None,):
         own = {} if threshold is None else {"gate_threshold": threshold}
         name = family if threshold is None else f"{family}@{threshold:g}"
-        controller = replace(usual, name=name, values={**usual.values, **settings.values, **own})
+        values = {**usual.values, **settings.values, **own}
+        controller = replace(usual, name=name, values=values, changes=changes)
         made.append(System(name, family, threshold, settings.lossless, scenario, controller))
     return made

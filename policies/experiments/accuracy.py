@@ -29,7 +29,7 @@ from policies.answers import SETS, Task, answered
 from policies.console import say
 from policies.experiments import Findings
 from policies.runs import claimed, new_run, write_json, write_text
-from policies.settings import ModelSettings, read_output, read_seed
+from policies.settings import ModelSettings, read_output, read_scenarios, read_seed
 from policies.systems import System, read_systems
 
 CHUNK: Final = 20
@@ -48,7 +48,7 @@ class AccuracySettings:
         checked: Questions of every set that lossless systems answer.
         sets: Names among ``policies.answers.SETS``.
         temperature: Of both laws; 0 is greedy.
-        workers: Processes, one thread each.
+        workers: Processes of one thread each; 0 works in this one.
         shown: Systems to show by kind of question.
         pruning: A system that sees few visual tokens, and the same with all: whose failures are
             shown as pictures.
@@ -72,9 +72,11 @@ class AccuracySettings:
         unknown = sorted(set(self.sets) - set(SETS))
         if unknown or not self.sets:
             raise InvalidSetting(f"experiment.sets must be among {SETS}, got {self.sets}")
-        for name in ("questions", "checked", "workers", "pictures"):
-            if getattr(self, name) < 1:
-                raise InvalidSetting(f"experiment.{name} must be >= 1, got {getattr(self, name)}")
+        for name, least in (("questions", 1), ("checked", 1), ("pictures", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise InvalidSetting(
+                    f"experiment.{name} must be >= {least}, got {getattr(self, name)}"
+                )
         if self.systems.get(REFERENCE) is None:
             raise InvalidSetting(f"experiment.systems must hold {REFERENCE}, got {[*self.systems]}")
 
@@ -83,7 +85,8 @@ def run(config: dict[str, Any]) -> Findings:
     """Answer, grade, and write a report into a run folder."""
     read_output(config)
     settings = build(AccuracySettings, config["experiment"], "experiment")
-    systems, seed = read_systems(config, settings.systems), read_seed(config)
+    scenario, _ = read_scenarios(config)
+    systems, seed = read_systems(scenario, settings.systems), read_seed(config)
     pruning = _read_pruning(settings, systems)
     _known("shown", settings.shown, systems)
     model = build(ModelSettings, config["model"], "model")
