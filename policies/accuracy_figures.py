@@ -15,16 +15,16 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from policies.accuracy_report import ALL, SEEN, UNSEEN
 
-COLOURS = ("#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+COLOURS = ("#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#8B4513")
 MARKERS = "sDo^vPX*"
-"""Okabe and Ito's palette, safe for colour-blind readers, and a shape for each family."""
+"""Okabe and Ito's palette, brown for its yellow, and a shape for each family."""
 TITLES = {
     SEEN: "in distribution",
     UNSEEN: "out of distribution, all sets",
     ALL: "all sets",
 }
 COLUMNS = 2
-TICKS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+TICKS = (0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 LABEL_PIXELS = 14.0
 """Distance to the next labelled point, down or across."""
 
@@ -42,7 +42,7 @@ def tradeoff(report: Mapping[str, Any], groups: Sequence[str], path: Path) -> No
     families = list(dict.fromkeys(s["family"] for s in systems.values()))
     figure, panels = plt.subplots(
         rows, columns, figsize=(4.6 * columns, 3.5 * rows + 0.8),
-        layout="constrained", squeeze=False, sharex=True,
+        layout="constrained", squeeze=False, sharex=True, sharey=True,
     )  # fmt: skip
     for axes in panels.flat[len(groups) :]:
         axes.set_visible(False)
@@ -54,6 +54,8 @@ def tradeoff(report: Mapping[str, Any], groups: Sequence[str], path: Path) -> No
         axes.set_xscale("log")
         axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.tick_params(labelbottom=True, labelleft=True, labelsize=9)
+        axes.set_ylim(-0.03, 1.06)
         axes.set_title(TITLES.get(group, f"out of distribution: {group}"), fontsize=10)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(lw=0.4, color="0.9")
@@ -92,10 +94,11 @@ def _draw_family(
         np.abs(np.array([p[key]["ci95"] for p in points]).T - means)
         for key, means in (("speedup", x), ("right", y))
     ]
+    label = f"{family.replace('_', ' ')}{' (lossless)' if own[0]['lossless'] else ''}"
     colour = _colour(number)
     axes.errorbar(x, y, xerr=errors[0], yerr=errors[1], color=colour, lw=1.2, elinewidth=0.7,
                   marker=MARKERS[number % len(MARKERS)], ms=4.5,
-                  label=family.replace("_", " "))  # fmt: skip
+                  label=label)  # fmt: skip
 
 
 def _label_thresholds(

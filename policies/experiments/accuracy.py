@@ -49,9 +49,9 @@ class AccuracySettings:
         sets: Names among ``policies.answers.SETS``.
         temperature: Of both laws; 0 is greedy.
         workers: Processes of one thread each; 0 works in this one.
-        shown: Systems to show by kind of question.
-        pruning: A system that sees few visual tokens, and the same with all: whose failures are
-            shown as pictures.
+        shown: Systems to show by kind of question; those struck out of ``systems`` are here too.
+        pruning: Pairs of a system that sees few visual tokens and the same with all, whose
+            failures are shown as pictures; struck out likewise.
         pictures: How many of each.
         resume: Folder of an interrupted measurement to go on with.
     """
@@ -64,7 +64,7 @@ class AccuracySettings:
     temperature: float = 0.0
     workers: int = 1
     shown: tuple[str, ...] = (REFERENCE,)
-    pruning: Mapping[str, str] | None = None
+    pruning: tuple[tuple[str, ...], ...] = ()
     pictures: int = 6
     resume: str | None = None
 
@@ -77,6 +77,8 @@ class AccuracySettings:
                 raise InvalidSetting(
                     f"experiment.{name} must be >= {least}, got {getattr(self, name)}"
                 )
+        if any(len(pair) != 2 for pair in self.pruning):
+            raise InvalidSetting(f"experiment.pruning must hold pairs, got {self.pruning}")
         if self.systems.get(REFERENCE) is None:
             raise InvalidSetting(f"experiment.systems must hold {REFERENCE}, got {[*self.systems]}")
 
@@ -87,8 +89,9 @@ def run(config: dict[str, Any]) -> Findings:
     settings = build(AccuracySettings, config["experiment"], "experiment")
     scenario, _ = read_scenarios(config)
     systems, seed = read_systems(scenario, settings.systems), read_seed(config)
-    pruning = _read_pruning(settings, systems)
-    _known("shown", settings.shown, systems)
+    pruning = _pairs(settings, systems)
+    shown = tuple(_named(settings, "shown", settings.shown, systems))
+    settings = replace(settings, shown=shown)
     model = build(ModelSettings, config["model"], "model")
     model = replace(model, temperature=settings.temperature)
     folder = _folder(config, settings)
@@ -108,18 +111,23 @@ def run(config: dict[str, Any]) -> Findings:
     return Findings(report, text)
 
 
-def _read_pruning(settings: AccuracySettings, systems: Sequence[System]) -> dict[str, str]:
-    """Systems with few visual tokens, and the same with all."""
-    given = dict(settings.pruning or {})
-    _known("pruning", (*given, *given.values()), systems)
-    return given
-
-
-def _known(setting: str, names: Iterable[str], systems: Sequence[System]) -> None:
+def _named(
+    settings: AccuracySettings, field: str, names: Iterable[str], systems: Sequence[System]
+) -> list[str]:
+    """Names of systems that are measured; those of a family that was struck out are left out."""
     made = [system.name for system in systems]
-    unknown = sorted(set(names) - set(made))
+    struck = {family for family, values in settings.systems.items() if values is None}
+    wanted = [name for name in names if name.split("@")[0] not in struck]
+    unknown = sorted(set(wanted) - set(made))
     if unknown:
-        raise InvalidSetting(f"experiment.{setting} must name systems of {made}, got {unknown}")
+        raise InvalidSetting(f"experiment.{field} must name systems of {made}, got {unknown}")
+    return wanted
+
+
+def _pairs(settings: AccuracySettings, systems: Sequence[System]) -> dict[str, str]:
+    """Systems with few visual tokens, and the same with all."""
+    named = [_named(settings, "pruning", pair, systems) for pair in settings.pruning]
+    return {pair[0]: pair[1] for pair in named if len(pair) == 2}
 
 
 def _folder(config: Mapping[str, Any], settings: AccuracySettings) -> Path:
