@@ -16,7 +16,7 @@ from covspec_core.device import Device, Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
-from covspec_core.reduction import VisualStates, activity
+from covspec_core.reduction import Merging, VisualStates, activity
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Requests, as_float16
 
@@ -49,12 +49,14 @@ class Pair:
         target: The large one on the edge.
         order: Ranks visual tokens; every share kept is a prefix.
         head: Foresees the acceptance; without one every chance is said to be 0.
+        merging: Merges dropped visual tokens into some of the kept; without it they are gone.
     """
 
     draft: VisionLanguageModel
     target: VisionLanguageModel
     order: Callable[[VisualStates], NDArray[np.int64]]
     head: AcceptanceHead | None = None
+    merging: Merging | None = None
 
     def __post_init__(self) -> None:
         if self.draft.vocab_size != self.target.vocab_size:
@@ -67,6 +69,15 @@ class Pair:
                 f"the acceptance head must read {self.draft.hidden_size} hidden entries, "
                 f"got {self.head.hidden_size}"
             )
+
+    def seen(
+        self, prompt: Prompt, states: VisualStates, order: NDArray[np.int64], keep: float
+    ) -> tuple[Prompt, NDArray[np.int64]]:
+        """What the draft reads at a share: its prompt, and which visual tokens of it."""
+        if self.merging is None:
+            return prompt, kept_tokens(order, keep)
+        merged = self.merging(states, order, round(keep * len(order)))
+        return prompt.merged(merged), merged.kept
 
 
 def kept_tokens(order: NDArray[np.int64], keep: float) -> NDArray[np.int64]:
@@ -150,7 +161,7 @@ class LiveSource:
         self._target_prompt = self._pair.target.prompt(request.image, request.question)
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
-        states = self._pair.draft.visual_states(self._prompt)
+        self._states = states = self._pair.draft.visual_states(self._prompt)
         self.order = self._pair.order(states)
         return Requests(
             image_bytes=np.array([request.image_bytes]),
@@ -160,8 +171,8 @@ class LiveSource:
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device reads the prompt with a share of the visual tokens."""
-        kept = kept_tokens(self.order, float(keep[0]))
-        self.device.start(self._prompt, self._sampler, kept)
+        prompt, kept = self._pair.seen(self._prompt, self._states, self.order, float(keep[0]))
+        self.device.start(prompt, self._sampler, kept)
 
     def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
         """Draft a block."""

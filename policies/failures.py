@@ -18,7 +18,6 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.live import kept_tokens
 from policies.accuracy_report import Answers
 from policies.answers import Row, asked, pair_of
 from policies.reduction_figures import CELL, draw_kept
@@ -100,8 +99,9 @@ def _reconstruct(few: Row, whole: Row, system: System, model: ModelSettings, see
         raise InvalidSetting(f"system {system.name} must state the share of tokens that it keeps")
     _, request = asked(few["set"], few["index"], seed)
     pair = pair_of(model)
-    states = pair.draft.visual_states(pair.draft.prompt(request.image, request.question))
-    kept = kept_tokens(pair.order(states), system.keep)
+    prompt = pair.draft.prompt(request.image, request.question)
+    states = pair.draft.visual_states(prompt)
+    _, kept = pair.seen(prompt, states, pair.order(states), system.keep)
     return Broken(few, whole, request.image, kept, states.n_visual)
 
 

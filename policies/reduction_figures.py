@@ -51,7 +51,7 @@ Curves = Mapping[str, Mapping[str, Sequence[Point]]]
 def kept_side_by_side(
     image: Image.Image,
     orders: Mapping[str, NDArray[np.int64]],
-    keeps: Sequence[int],
+    kept: Mapping[tuple[str, int], NDArray[np.int64]],
     question: str,
     path: Path,
 ) -> None:
@@ -60,11 +60,12 @@ def kept_side_by_side(
     Args:
         image: As the models see it; it is drawn square.
         orders: Order of the visual tokens by reduction, ``[n_visual]`` each, a square grid.
-        keeps: Visual tokens to keep.
+        kept: What is left by reduction and number of tokens kept.
         question: What was asked.
         path: PNG to write.
     """
     side = round(len(next(iter(orders.values()))) ** 0.5)
+    keeps = list(dict.fromkeys(keep for _, keep in kept))
     square = np.asarray(image.resize((side * CELL, side * CELL), Image.Resampling.LANCZOS))
     figure, panels = plt.subplots(
         len(keeps) + 1, len(orders) + 1, layout="constrained", squeeze=False,
@@ -77,11 +78,11 @@ def kept_side_by_side(
     panels[0, 0].set_title("image", fontsize=9)
     for column, (name, order) in enumerate(orders.items(), start=1):
         drawn = _draw_ranks(panels[0, column], order, side)
-        panels[0, column].set_title(name.replace("_", " "), fontsize=9)
+        panels[0, column].set_title(name.replace("_", " ").replace("+", "\n+ "), fontsize=9)
         for row, keep in enumerate(keeps, start=1):
-            draw_kept(panels[row, column], square, order[:keep], side)
+            draw_kept(panels[row, column], square, kept[name, keep], side)
     for row, keep in enumerate(keeps, start=1):
-        panels[row, 0].text(0.95, 0.5, f"first {keep}\nof {side * side}", fontsize=9, ha="right",
+        panels[row, 0].text(0.95, 0.5, f"{keep} kept\nof {side * side}", fontsize=9, ha="right",
                             va="center", transform=panels[row, 0].transAxes)  # fmt: skip
     ends = [1, 10, side * side]
     bar = figure.colorbar(drawn, ax=panels[:, -1], fraction=0.06, aspect=30, ticks=ends)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from covspec_core.errors import InvalidSetting
-from covspec_core.recording import SPLITS
+from covspec_core.errors import BrokenRecording, InvalidSetting
+from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.reduction import ReductionSettings
 from covspec_core.scenario import Scenario
 from env.presets import build, build_scenario, preset
@@ -65,6 +65,27 @@ def _read_reduction(values: str | Mapping[str, Any] | ReductionSettings) -> Redu
         return build(ReductionSettings, values, "reduction")
     except InvalidSetting as error:
         raise InvalidSetting(f"model.{error}") from error
+
+
+def recording_of(model: ModelSettings) -> Recording:
+    """The recording of a pair, if it was made with the reduction that is set.
+
+    Raises:
+        BrokenRecording: If it cannot be read, or what it holds does not belong to the settings.
+    """
+    recording, wanted = load_recording(model.recording), asdict(_read_reduction(model.reduction))
+    made = recording.meta.get("reduction")
+    if made is None:
+        raise BrokenRecording(f"{model.recording} does not say with which reduction it was made")
+    given = asdict(_read_reduction(made))
+    differs = [name for name in wanted if wanted[name] != given[name]]
+    if differs:
+        theirs, ours = ({name: values[name] for name in differs} for values in (given, wanted))
+        raise BrokenRecording(
+            f"{model.recording} was made with reduction {theirs}, model.reduction has {ours}; "
+            "choose another model.recording, or make one: python -m covspec_core.pair.record"
+        )
+    return recording
 
 
 @dataclass(frozen=True)

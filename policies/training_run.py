@@ -17,7 +17,6 @@ from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.images import load_image
 from covspec_core.provenance import ROOT, provenance
-from covspec_core.recording import load_recording
 from covspec_core.reduction import reduction
 from env.play import World
 from env.presets import build
@@ -36,7 +35,7 @@ from policies.runs import (
     write_json,
     write_text,
 )
-from policies.settings import RunSettings, read_run
+from policies.settings import RunSettings, read_run, recording_of
 from policies.timeline_figure import draw_timeline
 from policies.tracking import Tracker
 from policies.training import CHECKPOINT, PPOSettings, Trainer
@@ -101,7 +100,7 @@ class TrainingRun:
         resumed: bool,
     ) -> None:
         self.folder, self._config, self._settings = folder, config, settings
-        recording = load_recording(settings.model.recording)
+        recording = recording_of(settings.model)
         self._recording, self._resumed = recording, resumed
         self._train = World.load(settings.scenario, "train", recording, settings.seed)
         self._validation = World.load(settings.scenario, "validation", recording, settings.seed)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from covspec_core.provenance import provenance
-from covspec_core.recording import load_recording
 from env.play import World
 from policies import figures
 from policies.console import say
@@ -14,14 +13,14 @@ from policies.experiments import Findings
 from policies.factory import TunedOnce, make_controller
 from policies.report import build_report, judge_all, markdown, write_report
 from policies.runs import new_run
-from policies.settings import read_run
+from policies.settings import read_run, recording_of
 from policies.tracking import Tracker
 
 
 def run(config: dict[str, Any]) -> Findings:
     """Judge, and write a report into a run folder."""
     settings = read_run(config)
-    recording = load_recording(settings.model.recording)
+    recording = recording_of(settings.model)
     train = TunedOnce(
         lambda: World.load(settings.scenario, "train", recording, settings.seed),
         settings.tuning, settings.seed, say,

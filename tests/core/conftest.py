@@ -80,7 +80,7 @@ def toy_head(hidden_size, units=4, seed=3):
 
 def make_recording(pair, requests, temperature, levels=LEVELS):
     jobs = [Job(request, "train") for request in requests]
-    return record(pair, jobs, levels, temperature, LIMIT, {"pair": "toy"})
+    return record(pair, jobs, levels, temperature, LIMIT, {"pair": "toy", "reduction": "covspec"})
 
 
 @pytest.fixture(scope="session")

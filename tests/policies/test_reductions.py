@@ -80,8 +80,9 @@ def test_every_reduction_has_a_style_of_its_own():
 @pytest.mark.parametrize("side", [12, 16])
 def test_any_image_is_drawn_at_any_grid(tmp_path, side):
     orders = {name: np.random.default_rng(0).permutation(side * side) for name in ("covspec", "x")}
+    kept = {(name, keep): order[:keep] for name, order in orders.items() for keep in (side, 1)}
     path = tmp_path / "kept.png"
-    kept_side_by_side(Image.new("RGB", (300, 40)), orders, [side, 1], "what?", path)
+    kept_side_by_side(Image.new("RGB", (300, 40)), orders, kept, "what?", path)
     width, height = Image.open(path).size
     assert width > 500
     assert height > 500
