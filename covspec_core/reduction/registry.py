@@ -103,9 +103,10 @@ class ReductionSettings:
 
     @staticmethod
     def of(chosen: str | Mapping[str, Any] | ReductionSettings) -> ReductionSettings:
-        """Settings as they are or as values, the defaults of a name, or signals such as ``relevance+cover``.
+        """Settings as they are or as values, or those of a name.
 
-        ``+merging`` behind a name lets dropped tokens live on at VisionZip's share.
+        Some signals joined, such as ``relevance+cover``, are ``covspec`` without the others.
+        ``+merging`` behind any of these lets dropped tokens live on at VisionZip's share.
 
         Raises:
             InvalidSetting: If there is none of that name; the message lists those there are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,17 +11,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import BrokenRecording, InvalidSetting
 from covspec_core.models.small import WIDTHS, build_model
 from covspec_core.pair import evaluate
 from covspec_core.pair.folders import export
 from covspec_core.pair.tokenizer import vocabulary
 from covspec_core.reduction import METHODS, ReductionSettings
-from env.presets import CONF, build
+from env.presets import CONF, RECORDING, build
 from policies import reductions
 from policies.console import plain
 from policies.reduction_figures import STYLES, kept_side_by_side
-from policies.settings import ModelSettings
+from policies.settings import ModelSettings, recording_of
+from tests.policies.conftest import toy_recording
 
 MODEL = {"draft": "a", "target": "b", "recording": "c"}
 
@@ -50,8 +52,9 @@ def test_every_setting_can_be_overridden():
         "model.reduction.relevance=0", "model.reduction.activity=1.5",
         "model.reduction.cover=false", "model.reduction.early_layer=0",
         "model.reduction.deep_layer=3", "model.reduction.attention_share=0.9",
+        "model.reduction.contextual_share=0.2",
     ).reduction  # fmt: skip
-    assert given == ReductionSettings("covspec", 0, 1.5, False, 0, 3, 0.9)
+    assert given == ReductionSettings("covspec", 0, 1.5, False, 0, 3, 0.9, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_the_command_draws_writes_and_says_where_its_figures_come_from(pair, tmp
         "--pair", str(pair), "--image", str(tmp_path / "photo.jpg"), "--seed", "4",
         "--question", "how many large circles are there?", "--out", str(tmp_path / "deep" / "out"),
         "--questions", "2", "--keeps", "12", "--splits", "test", "rare",
-        "--methods", "covspec", "random", "relevance+cover",
+        "--methods", "covspec", "random", "relevance+cover", "visionzip+merging",
     ]  # fmt: skip
     reductions.main(words)
     folder = tmp_path / "deep" / "out"
@@ -143,3 +146,33 @@ def test_what_cannot_be_done_ends_with_one_line(pair, tmp_path, capsys, words, s
     assert ended.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert said in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("made", "chosen", "said"),
+    [
+        ("covspec", "divprune", r"made with reduction \{'name': 'covspec'\}.*'name': 'divprune'"),
+        ({"relevance": 0.5}, "covspec", r"\{'relevance': 0.5\}, model.reduction has .*0.3"),
+        ("visionzip", "visionzip+merging", r"'contextual_share': 0.0\}.*0.15625"),
+        (None, "covspec", "does not say with which reduction it was made"),
+    ],
+    ids=str,
+)
+def test_a_recording_made_with_another_reduction_is_refused(tmp_path, made, chosen, said):
+    recording = toy_recording(3)
+    replace(recording, meta=recording.meta | {"reduction": made}).save(tmp_path / "toy.npz")
+    settings = ModelSettings("a", "b", str(tmp_path / "toy.npz"), reduction=chosen)
+    with pytest.raises(BrokenRecording, match=said):
+        recording_of(settings)
+
+
+@pytest.mark.parametrize("made", ["covspec", "relevance+cover", asdict(ReductionSettings("none"))])
+def test_a_recording_made_with_the_reduction_that_is_set_is_taken(tmp_path, made):
+    recording = toy_recording(3)
+    replace(recording, meta=recording.meta | {"reduction": made}).save(tmp_path / "toy.npz")
+    taken = recording_of(ModelSettings("a", "b", str(tmp_path / "toy.npz"), reduction=made))
+    np.testing.assert_array_equal(taken.tokens, recording.tokens)
+
+
+def test_the_shipped_recording_fits_the_configuration_as_it_stands():
+    assert recording_of(model(f"model.recording={RECORDING}")).meta["pair"] == "assets/pair"
