@@ -15,13 +15,13 @@ from typing import Any, Final
 from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.provenance import provenance
 from env.presets import build
+from policies.accuracy_page import markdown
 from policies.accuracy_report import (
     REFERENCE,
     SEEN,
     UNSEEN,
     Answers,
     groups_of,
-    markdown,
     summary,
 )
 from policies.answer_store import MADE, AnswerStore
