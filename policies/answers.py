@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, Final
 
 import numpy as np
@@ -58,9 +58,15 @@ def answered(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, list[R
         yield from ((task, play(task)) for task in tasks)
         return
     with _one_thread():
+        others = set(active_children())
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore)
         try:
             yield from zip(tasks, pool.map(play, tasks), strict=True)
+        except BaseException:
+            # Whoever is interrupted twice must not wait for them.
+            for process in set(active_children()) - others:
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

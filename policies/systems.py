@@ -34,6 +34,8 @@ class SystemSettings:
     lossless: bool = False
 
     def __post_init__(self) -> None:
+        if not all(threshold >= 0 for threshold in self.thresholds):
+            raise InvalidSetting(f"thresholds must be >= 0, got {self.thresholds}")
         if self.thresholds and self.lossless:
             raise InvalidSetting("a lossless system has no thresholds; its gate is off")
 
@@ -85,6 +87,8 @@ def read_systems(scenario: Scenario, entries: Mapping[str, Any]) -> tuple[System
     """
     found: list[System] = []
     for family, values in entries.items():
+        if not isinstance(values, Mapping | None):
+            raise InvalidSetting(f"system {family} must be a mapping or null, got {values!r}")
         if values is not None:
             found += _family(scenario, family, build(SystemSettings, values, f"system {family}"))
     for system in found:

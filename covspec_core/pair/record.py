@@ -21,8 +21,12 @@ from covspec_core.reduction import ReductionSettings
 
 def main(arguments: list[str] | None = None) -> None:
     """Record requests of every split and write one file."""
-    args = _parser().parse_args(arguments)
-    args.reduction = read_reduction(args.reduction)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    try:
+        args.reduction = read_reduction(args.reduction)
+    except InvalidSetting as error:
+        parser.error(str(error))
     torch.set_num_threads(args.threads)
     pair = load_pair(
         str(args.pair / "draft"),

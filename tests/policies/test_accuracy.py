@@ -192,6 +192,8 @@ def test_other_weights_are_another_pair(tmp_path):
         (("experiment.systems.coupled.controller=tuned_rule",), "systems take no tuned"),
         (("+experiment.systems.coupled.thresholds=[0.5]",), "lossless system has no thresholds"),
         (("+experiment.systems.coupled.colour=red",), "system coupled allows .*colour"),
+        (("experiment.systems.coupled=nul",), "system coupled must be a mapping or null"),
+        (("experiment.systems.u_hlm.thresholds=[-1.0]",), "thresholds must be >= 0, got"),
         (("experiment.temperature=-1",), "temperature >= 0"),
         (("experiment.resume=nowhere",), "nowhere holds no answers to go on with"),
     ],
