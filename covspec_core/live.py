@@ -17,7 +17,7 @@ from covspec_core.edge import Edge
 from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.exchange import Exchange
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
-from covspec_core.reduction import VisualStates, activity
+from covspec_core.reduction import Merging, VisualStates, activity
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Requests, as_float16
 
@@ -50,12 +50,14 @@ class Pair:
         target: The large one on the edge.
         order: Ranks visual tokens; every share kept is a prefix.
         head: Foresees the acceptance; without one every chance is said to be 0.
+        merging: Merges dropped visual tokens into some of the kept; without it they are gone.
     """
 
     draft: VisionLanguageModel
     target: VisionLanguageModel
     order: Callable[[VisualStates], NDArray[np.int64]]
     head: AcceptanceHead | None = None
+    merging: Merging | None = None
 
     def __post_init__(self) -> None:
         if self.draft.vocab_size != self.target.vocab_size:
@@ -68,6 +70,15 @@ class Pair:
                 f"the acceptance head must read {self.draft.hidden_size} hidden entries, "
                 f"got {self.head.hidden_size}"
             )
+
+    def seen(
+        self, prompt: Prompt, states: VisualStates, order: NDArray[np.int64], keep: float
+    ) -> tuple[Prompt, NDArray[np.int64]]:
+        """What the draft reads at a share: its prompt, and which visual tokens of it."""
+        if self.merging is None:
+            return prompt, kept_tokens(order, keep)
+        merged = self.merging(states, order, round(keep * len(order)))
+        return prompt.merged(merged), merged.kept
 
 
 def kept_tokens(order: NDArray[np.int64], keep: float) -> NDArray[np.int64]:
@@ -160,7 +171,7 @@ class LiveSource:
         self._check_room(self._pair.target, self._target_prompt)
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
-        states = self._pair.draft.visual_states(self._prompt)
+        self._states = states = self._pair.draft.visual_states(self._prompt)
         self.order = self._pair.order(states)
         return Requests(
             image_bytes=np.array([request.image_bytes]),
@@ -177,8 +188,8 @@ class LiveSource:
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device reads the prompt with a share of the visual tokens."""
-        kept = kept_tokens(self.order, float(keep[0]))
-        self.device.start(self._prompt, self._sampler, kept)
+        prompt, kept = self._pair.seen(self._prompt, self._states, self.order, float(keep[0]))
+        self.device.start(prompt, self._sampler, kept)
 
     def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
         """Draft a block."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +12,13 @@ from covspec_core.acceptance import load_head
 from covspec_core.errors import InvalidSetting
 from covspec_core.live import Pair
 from covspec_core.models.hf import HFModel
-from covspec_core.reduction import ReductionSettings, reduction
+from covspec_core.reduction import ReductionSettings, merging, reduction
 
 
 def load_pair(
     draft: str,
     target: str,
-    ranking: str | ReductionSettings,
+    ranking: str | Mapping[str, Any] | ReductionSettings,
     head: str | None,
     device: str = "cpu",
     dtype: str = "float32",
@@ -26,7 +28,7 @@ def load_pair(
     Args:
         draft: Folder or hub name of the small model.
         target: Folder or hub name of the large model.
-        ranking: How the device ranks visual tokens: name or settings of a reduction.
+        ranking: How the device ranks visual tokens, as ``ReductionSettings.of`` takes it.
         head: File of the acceptance head; without one nothing is foreseen.
         device: Torch device.
         dtype: Torch dtype of the weights.
@@ -44,12 +46,13 @@ def load_pair(
         target=large,
         order=lambda states: rank(states, np.random.default_rng(0)),
         head=None if head is None else load_head(Path(head)),
+        merging=merging(settings),
     )
 
 
 def load_draft(
     draft: str,
-    ranking: str | ReductionSettings,
+    ranking: str | Mapping[str, Any] | ReductionSettings,
     target: str | HFModel,
     device: str = "cpu",
     dtype: str = "float32",

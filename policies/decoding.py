@@ -12,7 +12,6 @@ from PIL import Image
 from covspec_core.engine import Answer, Controller, generate
 from covspec_core.errors import Interrupted, InvalidSetting
 from covspec_core.images import load_image, make_request
-from covspec_core.recording import load_recording
 from covspec_core.scenario import Scenario
 from env.play import World
 from env.presets import build
@@ -83,10 +82,11 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
     chosen = ControllerSettings.of(config["controller"], "controller")
     tuning, seed = build(TuningSettings, config["tuning"], "tuning"), read_seed(config)
     image = load_image(str(config["image"]))
-    recording = load_recording(model.recording)
+    # Only a tuned controller needs the recording, which may not be of the pair that answers.
     tuned = TunedOnce(
-        lambda: World.load(scenario, "train", recording, seed), tuning, seed, lambda line: None
-    )
+        lambda: World.load(scenario, "train", model.recorded(), seed),
+        tuning, seed, lambda line: None,
+    )  # fmt: skip
     controller = make_controller(chosen, scenario, seed, tuned)
     if model.head is None and getattr(controller, "foresees", False):
         raise InvalidSetting(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from covspec_core.reduction import VisualStates
+from covspec_core.reduction import Merged, VisualStates
 
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -53,6 +54,13 @@ class Prompt:
     received: NDArray[np.float32] | None = None
     guide: Prompt | None = None
     positions: Ids | None = None
+
+    def merged(self, into: Merged) -> Prompt:
+        """The same prompt with dropped visual tokens merged into some of the kept ones."""
+        features = torch.as_tensor(self.features).clone()
+        weights = torch.as_tensor(into.weights, dtype=features.dtype, device=features.device)
+        features[torch.as_tensor(into.kept, device=features.device)] = weights @ features
+        return replace(self, features=features)
 
 
 class Context(Protocol):

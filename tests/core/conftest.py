@@ -91,7 +91,8 @@ def toy_head(hidden_size, units=4, seed=3):
 
 def make_recording(pair, requests, temperature, levels=LEVELS):
     jobs = [Job(request, "train") for request in requests]
-    return record(pair, jobs, levels, temperature, LIMIT, {"pair": "toy"}, top=TOP)
+    meta = {"pair": "toy", "reduction": "covspec"}
+    return record(pair, jobs, levels, temperature, LIMIT, meta, top=TOP)
 
 
 @pytest.fixture(scope="session")
