@@ -285,7 +285,7 @@ class Sessions:
     def _edge_work_s(self, move: Move, outcome: Outcome) -> Floats:
         profile = self.scenario.profile
         unchecked, emitted = self.unchecked.astype(float), outcome.emitted.astype(float)
-        catch_up = profile.verify_slope * profile.edge_step_s * unchecked
+        catch_up = profile.edge_catch_up_s * unchecked
         alone = profile.edge_step_s * emitted
         check: Floats = profile.verify_s(move.length + 1)
         return catch_up + np.where(move.alone, alone, check)
