@@ -70,6 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
         if args.compile:
             _compile(run.model)
         train(run, checkpoint, args.every)
+        if args.onward:
+            mix(run.model, load(args.out / name), args.average)
         export(run.model, args.out / name)
         before = {"before": known(args.out)[name]} if args.onward else {}
         note(args.out, name, _made(run, args.threads) | before)
@@ -86,6 +88,19 @@ def _made(run: Run, threads: int) -> dict[str, Any]:
         "seed": recipe.seed,
         "command": shlex.join(["python", "-m", "covspec_core.pair.train", *sys.argv[1:]]),
     }
+
+
+@torch.no_grad()
+def mix(model: Any, before: Any, share: float) -> None:
+    """Let a model be a mean of itself and of what it began from (arXiv 2109.01903).
+
+    Args:
+        model: Changed in place.
+        before: What it began from.
+        share: Of its own weights; 1 leaves it alone.
+    """
+    for own, old in zip(model.parameters(), before.parameters(), strict=True):
+        own.copy_(share * own + (1 - share) * old)
 
 
 def _compile(model: Any) -> None:
@@ -131,6 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         "--onward",
         action="store_true",
         help="train the exported models on, by a schedule of its own, without the eye's own stage",
+    )
+    parser.add_argument(
+        "--average", type=float, default=1.0, help="share of the new weights with --onward"
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
