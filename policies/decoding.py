@@ -59,6 +59,7 @@ class Decoding:
         say(f"loading {model.draft} and {model.target}")
         pair = load_pair(
             model.draft, model.target, model.reduction, model.head, model.device, model.dtype,
+            model.decoder,
         )  # fmt: skip
         request = make_request(self.image, self.question, self.seed)
         try:

@@ -36,6 +36,8 @@ class ModelSettings:
         limit: Most answer tokens.
         device: Torch device.
         dtype: Torch dtype of the weights.
+        decoder: Who runs the language models: ``lean``, ``library``, or ``auto``, which is lean
+            wherever the architecture allows it.
     """
 
     draft: str
@@ -49,6 +51,7 @@ class ModelSettings:
     limit: int = 160
     device: str = "cpu"
     dtype: str = "float32"
+    decoder: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reduction", _read_reduction(self.reduction))

@@ -15,11 +15,16 @@ from transformers.utils import logging
 
 from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.models.attention import eager, received_attention
-from covspec_core.models.protocol import Ids, Outputs, Prompt
+from covspec_core.models.lean import LeanDecoder, unsupported
+from covspec_core.models.lean_context import prefill
+from covspec_core.models.protocol import Context, Ids, Outputs, Prompt, check_positions
 from covspec_core.reduction import VisualStates
 
 IMAGE_WRAP = {"internvl": ("<img>", "</img>")}
 """Text around the visual placeholders, by ``model_type``; also the list of supported types."""
+
+DECODERS = ("auto", "lean", "library")
+"""Who runs the language model: the lean decoder, the library, or lean wherever it can."""
 
 _STOP = (
     "a an and any are at be by can do does for from has have how i in is it its many me near of "
@@ -52,11 +57,7 @@ class HFContext:
         rows = torch.from_numpy(np.atleast_2d(ids)).to(self._model.device)
         start = self._prompt_tokens + self._n_tokens
         positions = torch.arange(start, start + rows.shape[1], device=rows.device)[None]
-        if start + rows.shape[1] > self._model.max_tokens:
-            raise InvalidRequest(
-                f"prompt and answer must fit {self._model.max_tokens} positions, "
-                f"got {start + rows.shape[1]}"
-            )
+        check_positions(start + rows.shape[1], self._model.max_tokens)
         outputs = self._model.forward(self._model.embed(rows), positions, self._cache)
         self._n_tokens += rows.shape[1]
         return outputs if ids.ndim == 2 else outputs.at(0)
@@ -96,10 +97,11 @@ class HFModel:
         reads_encoder: Whether visual states hold the attention within the vision encoder, which
             costs a second pass of it.
         guide: Model whose attention the visual states hold as the verifier's.
+        decoder: One of ``DECODERS``: who runs the language model.
 
     Raises:
-        InvalidSetting: If nothing loads from ``name``, its architecture is not supported or it has
-            no such layers.
+        InvalidSetting: If nothing loads from ``name``, its architecture or the decoder for it is
+            not supported or it has no such layers.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class HFModel:
         dtype: str = "float32",
         reads_encoder: bool = False,
         guide: HFModel | None = None,
+        decoder: str = "auto",
     ) -> None:
         self._load(name, dtype)
         self._reads_encoder, self._guide = reads_encoder, guide
@@ -125,6 +128,18 @@ class HFModel:
                 f"layers must satisfy 0 <= early < deep <= {layers}, "
                 f"got early={self._early}, deep={self._deep}"
             )
+
+        self._lean = self._make_lean(decoder)
+
+    def _make_lean(self, decoder: str) -> LeanDecoder | None:
+        if decoder not in DECODERS:
+            raise InvalidSetting(f"decoder must be one of {DECODERS}, got {decoder!r}")
+        obstacle = unsupported(self._config.text_config)
+        if decoder == "lean" and obstacle:
+            raise InvalidSetting(f"decoder lean does not fit this model: {obstacle}")
+        if decoder == "library" or obstacle:
+            return None
+        return LeanDecoder(self._net.model.language_model, self._net.lm_head.weight)
 
     def _load(self, name: str, dtype: str) -> None:
         try:
@@ -229,10 +244,12 @@ class HFModel:
         return start + np.asarray(content or range(n), dtype=np.int64)
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[HFContext, Outputs]:
+    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[Context, Outputs]:
         """Read a prompt; see :class:`~covspec_core.models.protocol.VisionLanguageModel`."""
         seen = self._seen(prompt, kept)
         embeds = self._embeds(prompt)[:, seen]
+        if self._lean is not None:
+            return prefill(self._lean, embeds[0], seen, len(prompt.ids))
         cache = DynamicCache(config=self._config.text_config)
         outputs = self.forward(embeds, seen[None], cache, last=1)
         return HFContext(self, cache, len(prompt.ids), 0), outputs.at(0).at(-1)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from covspec_core.errors import InvalidRequest
 from covspec_core.reduction import VisualStates
 
 Ids = NDArray[np.int64]
@@ -125,3 +126,13 @@ class VisionLanguageModel(Protocol):
 
     def decode(self, ids: Ids) -> str:
         """Text of answer tokens."""
+
+
+def check_positions(end: int, most: int) -> None:
+    """Refuse to go on where a text would end behind the last position of a model.
+
+    Raises:
+        InvalidRequest: If it would.
+    """
+    if end > most:
+        raise InvalidRequest(f"prompt and answer must fit {most} positions, got {end}")
