@@ -166,6 +166,6 @@ def _fuse(modules: Sequence[Any], name: str) -> Tensor:
     """One tensor of several parameters, which become views of it."""
     parts = [getattr(module, name) for module in modules]
     whole = torch.cat([part.detach() for part in parts])
-    for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+    for part, view in zip(parts, torch.split(whole, [len(part) for part in parts]), strict=True):
         part.data = view
     return whole

@@ -200,29 +200,35 @@ class BranchContext:
         """Attention of ``[branches * new, hidden]`` to the shared cells and each branch's own."""
         start, end = self._own_tokens, self._own_tokens + new
         q, k, v = (
-            part.unflatten(0, (self.branches, new)).transpose(1, 2)
+            part.reshape(self.branches, new, *part.shape[1:]).transpose(1, 2)
             for part in self.decoder.project(self.decoder.layers[index], x, rotary)
         )
         keys, values = self._own[index, :, :, :, :end]
         keys[:, :, start:], values[:, :, start:] = k, v
         shared_keys, shared_values = self.store.cells[index, :, :, : self.length]
         # [keys, branches, new * group, size]: rows of one key head in all branches stand together.
-        q = q.unflatten(1, (self.decoder.heads.keys, -1)).permute(1, 0, 3, 2, 4).flatten(2, 3)
-        q = q * self.decoder.heads.size**-0.5
-        far = (q.flatten(1, 2) @ shared_keys.mT).unflatten(1, q.shape[1:3])
+        heads = self.decoder.heads
+        q = q.reshape(self.branches, heads.keys, -1, new, heads.size).permute(1, 0, 3, 2, 4)
+        q = q.flatten(2, 3) * heads.size**-0.5
+        far = (q.flatten(1, 2) @ shared_keys.mT).view(*q.shape[:3], -1)
         near = q @ keys.transpose(0, 1).mT
         mask = self.decoder.mask(new, end)
         near = near if mask is None else near + mask
-        far, near = torch.cat((far, near), -1).softmax(-1).split((self.length, end), -1)
+        weights = torch.cat((far, near), -1).softmax(-1)
+        far, near = weights[..., : self.length], weights[..., self.length :]
         mixed = (far.flatten(1, 2) @ shared_values).view_as(q) + near @ values.transpose(0, 1)
-        mixed = mixed.unflatten(2, (new, -1)).permute(1, 2, 0, 3, 4)
-        return mixed.reshape(len(x), -1)
+        mixed = mixed.view(heads.keys, self.branches, new, -1, heads.size)
+        return mixed.permute(1, 2, 0, 3, 4).reshape(len(x), -1)
 
     def rollback(self, n_tokens: int) -> None:
         """Drop the last answer tokens of every branch until ``n_tokens`` are left."""
         assert 0 <= n_tokens <= self.n_tokens
         self._own_tokens = max(0, n_tokens - self._trunk_tokens)
         self._trunk_tokens = min(n_tokens, self._trunk_tokens)
+
+    def fork(self, branches: int) -> BranchContext:
+        """A context that continues the first branch ``branches`` times side by side."""
+        return self.select(0).fork(branches)
 
     def select(self, branch: int) -> LeanContext:
         """The single sequence of one branch."""
@@ -248,6 +254,6 @@ def _first(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 def _later(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of the last positions; queries that share a key head are rows of one head."""
     new, n_keys = len(q), keys.shape[1]
-    rows = q.unflatten(1, (n_keys, -1)).transpose(0, 1).flatten(1, 2)[None]
+    rows = q.reshape(new, n_keys, -1, q.shape[-1]).transpose(0, 1).flatten(1, 2)[None]
     out = functional.scaled_dot_product_attention(rows, keys, values, attn_mask=mask)
-    return out[0].unflatten(1, (new, -1)).transpose(0, 1).flatten(1)
+    return out[0].view(n_keys, new, -1).transpose(0, 1).flatten(1)
