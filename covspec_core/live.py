@@ -158,17 +158,26 @@ class LiveSource:
         self._target_prompt = self._pair.target.prompt(request.image, request.question)
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
-        states = self._pair.draft.visual_states(self._prompt)
-        self.order = self._pair.order(states)
+        self._ranking: tuple[VisualStates, NDArray[np.int64]] | None = None
         return Requests(
             image_bytes=np.array([request.image_bytes]),
             limit=np.array([self._limit]),
-            statistics=statistics(self._prompt, states)[None].astype(np.float64),
+            statistics=self._statistics()[None],
         )
+
+    def _statistics(self) -> Floats:
+        return statistics(self._prompt, self._ranked()[0]).astype(np.float64)
+
+    def _ranked(self) -> tuple[VisualStates, NDArray[np.int64]]:
+        """What visual tokens are ranked by, and their order; read once a request, when asked."""
+        if self._ranking is None:
+            states = self._pair.draft.visual_states(self._prompt)
+            self._ranking = states, self._pair.order(states)
+        return self._ranking
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device reads the prompt with a share of the visual tokens."""
-        kept = kept_tokens(self.order, float(keep[0]))
+        kept = None if keep[0] == 1 else kept_tokens(self._ranked()[1], float(keep[0]))
         self.device.start(self._prompt, self._sampler, kept)
 
     def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
