@@ -1,4 +1,4 @@
-"""Real speed against transformers, side by side: one JSON line per figure; ``python -m tests.speed``.
+"""Real speed against transformers: one JSON line per figure; ``python -m tests.speed``.
 
 Everyone answers the same questions about the same images with the same pair, greedily, with the
 same text, on one thread; encoders and prefill are part of every request. Draft length and schedule

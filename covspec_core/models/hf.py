@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ class HFModel:
         """Visual tokens an image becomes."""
         return int(self._config.image_seq_length)
 
-    @property
+    @cached_property
     def eos_ids(self) -> frozenset[int]:
         """Token ids that end an answer."""
         ids = self._net.generation_config.eos_token_id

@@ -23,7 +23,10 @@ BLOCK_TOKENS: Final = 16
 
 
 class Layer(NamedTuple):
-    """Weights of one layer; matrices are ``[out, in]``.
+    """Weights of one layer.
+
+    ``qkv`` and ``gate_up`` are ``[out, in]``; ``out`` and ``down``, to which the layer's input is
+    added, are ``[in, out]``.
 
     Attributes:
         norm: Of the attention's input, ``[hidden]``.
@@ -126,7 +129,7 @@ class LeanDecoder:
     def project(self, layer: Layer, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
         """Queries, keys and values of inputs ``[n, hidden]``, each ``[n, heads, size]``."""
         heads = self.heads
-        inner = functional.rms_norm(x, x.shape[-1:], layer.norm, self._eps)
+        inner = torch.rms_norm(x, x.shape[-1:], layer.norm, self._eps)
         rows = functional.linear(inner, layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
         turned = rows[:, : heads.queries + heads.keys]
         cos, sin = rotary
@@ -136,14 +139,14 @@ class LeanDecoder:
 
     def finish(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
         """The layer's output from its input and attention's, ``[n, hidden]`` both."""
-        x = torch.addmm(x, attended, layer.out.t())
-        inner = functional.rms_norm(x, x.shape[-1:], layer.mlp_norm, self._eps)
+        x = torch.addmm(x, attended, layer.out)
+        inner = torch.rms_norm(x, x.shape[-1:], layer.mlp_norm, self._eps)
         gate, up = functional.linear(inner, layer.gate_up).chunk(2, -1)
-        return torch.addmm(x, functional.silu(gate).mul_(up), layer.down.t())
+        return torch.addmm(x, functional.silu(gate).mul_(up), layer.down)
 
     def outputs(self, x: Tensor) -> Outputs:
         """What the model says from the last layer's output, leading shape kept."""
-        hidden = functional.rms_norm(x, x.shape[-1:], self.norm, self._eps)
+        hidden = torch.rms_norm(x, x.shape[-1:], self.norm, self._eps)
         logits = functional.linear(hidden, self.head)
         return Outputs(logits.float().cpu().numpy(), hidden.float().cpu().numpy())
 
@@ -155,10 +158,10 @@ def _layer(module: Any) -> Layer:
         norm=module.input_layernorm.weight.detach(),
         qkv=_fuse(qkv, "weight"),
         qkv_bias=_fuse(qkv, "bias") if qkv[0].bias is not None else None,
-        out=attention.o_proj.weight.detach(),
+        out=attention.o_proj.weight.detach().t(),
         mlp_norm=module.post_attention_layernorm.weight.detach(),
         gate_up=_fuse([mlp.gate_proj, mlp.up_proj], "weight"),
-        down=mlp.down_proj.weight.detach(),
+        down=mlp.down_proj.weight.detach().t(),
     )
 
 

@@ -88,16 +88,24 @@ class LeanContext:
         self.n_tokens += len(ids)
         return self.decoder.outputs(x)
 
-    def _read(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """The last layer's output for new inputs ``[new, hidden]``, which fill the next cells."""
+    def _read(self, x: Tensor, rotary: tuple[Tensor, Tensor], last: int = 0) -> Tensor:
+        """The last layer's output for new inputs ``[new, hidden]``, which fill the next cells.
+
+        With ``last`` only for so many at the end: nobody asks what a model says within a prompt.
+        """
         start, end = self.length, self.length + len(x)
         self._own(start, end)
         mask = self.decoder.mask(len(x), end) if start else None
+        final = self.decoder.layers[-1]
         for layer, (keys, values) in zip(self.decoder.layers, self.store.layers, strict=True):
             q, k, v = self.decoder.project(layer, x, rotary)
             keys[:, start:end], values[:, start:end] = k.transpose(0, 1), v.transpose(0, 1)
             seen = keys[None, :, :end], values[None, :, :end]
-            attended = _first(q, *seen) if start == 0 else _later(q, *seen, mask)
+            if layer is final and last:
+                x, q = x[-last:], q[-last:]
+                attended = _later(q, *seen, self.decoder.mask(last, end))
+            else:
+                attended = _later(q, *seen, mask) if start else _first(q, *seen)
             x = self.decoder.finish(layer, x, attended)
         return x
 
@@ -145,7 +153,7 @@ def prefill(
         prompt_tokens: Positions of the whole prompt.
     """
     context = LeanContext(decoder, Store(decoder, len(embeds)), prompt_tokens, 0)
-    x = context._read(embeds, decoder.rotary(positions))
+    x = context._read(embeds, decoder.rotary(positions), last=1)
     context.kept_tokens = len(embeds)
     return context, decoder.outputs(x[-1])
 
@@ -254,6 +262,9 @@ def _first(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 def _later(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of the last positions; queries that share a key head are rows of one head."""
     new, n_keys = len(q), keys.shape[1]
+    if new == 1:
+        rows = q.view(1, n_keys, -1, q.shape[-1])
+        return functional.scaled_dot_product_attention(rows, keys, values).view(1, -1)
     rows = q.reshape(new, n_keys, -1, q.shape[-1]).transpose(0, 1).flatten(1, 2)[None]
     out = functional.scaled_dot_product_attention(rows, keys, values, attn_mask=mask)
     return out[0].view(n_keys, new, -1).transpose(0, 1).flatten(1)
