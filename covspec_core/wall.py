@@ -31,6 +31,9 @@ LOCAL: Final = ConstantLink(up_bps=1e12, down_bps=1e12, rtt_s=(0.0, 0.0))
 """What a status reports for the way within a machine, 1 Tbit/s; no time is charged for it."""
 
 
+_ONE, _SEED = np.array([0]), np.zeros(1, dtype=np.uint64)
+
+
 @dataclass(frozen=True, slots=True)
 class WallAnswer:
     """What one request took.
@@ -65,29 +68,24 @@ class LocalSource(LiveSource):
         scenario: Protocol and reading of the gate.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
-        request: Image and question.
         watched: A controller reads statuses; without one their signals are not computed.
     """
 
+    request: Request
+
     def __init__(
-        self,
-        pair: Pair,
-        scenario: Scenario,
-        temperature: float,
-        limit: int,
-        request: Request,
-        watched: bool,
+        self, pair: Pair, scenario: Scenario, temperature: float, limit: int, watched: bool
     ) -> None:
         super().__init__(
-            pair, scenario.protocol, temperature, limit, lambda key: request, scenario.gate
+            pair, scenario.protocol, temperature, limit, lambda key: self.request, scenario.gate
         )
-        self._watched = watched
+        self.watched = watched
 
     def _statistics(self) -> Floats:
-        return super()._statistics() if self._watched else np.zeros(len(STATISTICS))
+        return super()._statistics() if self.watched else np.zeros(len(STATISTICS))
 
     def _facts(self, judged: int) -> Facts:
-        if self._watched:
+        if self.watched:
             return super()._facts(judged)
         nothing = np.zeros(1)
         return Facts(nothing, nothing, nothing, nothing)
@@ -114,9 +112,12 @@ class WallSessions(Sessions):
 
     def __init__(self, scenario: Scenario, source: LocalSource, clock: Callable[[], float]) -> None:
         super().__init__(scenario, realise_links(scenario, 0), source, 1)
-        self._clock, self._watched = clock, source._watched
-        self._start_s = clock()
-        self.begin(np.array([0]), np.zeros(1, dtype=np.uint64))
+        self._clock, self._watched = clock, source.watched
+
+    def start(self) -> None:
+        """Take up the source's request; times count from here."""
+        self._start_s = self._clock()
+        self.begin(_ONE, _SEED)
         self.now_s = self._seconds()
 
     def _seconds(self) -> Floats:
@@ -171,21 +172,12 @@ class WallSessions(Sessions):
         return status
 
 
-def generate_wall(
-    scenario: Scenario,
-    pair: Pair,
-    request: Request,
-    controller: Controller | RoundAction,
-    temperature: float,
-    limit: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> WallAnswer:
-    """Answer one request on this machine in real seconds.
+class WallEngine:
+    """Answers requests on this machine in real seconds.
 
     Args:
         scenario: Protocol, gate and choices; its link and its number of requests are ignored.
         pair: Draft and target.
-        request: Image and question.
         controller: Sets the controls of every round; one action for all rounds costs no status.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
@@ -194,32 +186,48 @@ def generate_wall(
     Raises:
         InvalidRequest: If no token is allowed.
     """
-    if limit < 1:
-        raise InvalidRequest(f"an answer must be allowed at least 1 token, got {limit}")
-    scenario = replace(
-        scenario, link=LOCAL, link_rows=1, requests=1, device_factor=(1.0, 1.0),
-        edge_factor=(1.0, 1.0),
-    )  # fmt: skip
-    watched = not isinstance(controller, RoundAction)
-    source = LocalSource(pair, scenario, temperature, limit, request, watched)
-    sessions = WallSessions(scenario, source, clock)
-    decide = _decisions(controller)
-    results: list[RoundResult] = []
-    while not results or not results[-1].session_done[0]:
-        results.append(sessions.play(decide(sessions)))
-    return WallAnswer(
-        answer=source.answer,
-        ids=tuple(source.text),
-        rounds=len(results),
-        accepted=int(sum(result.accepted[0] for result in results)),
-        seconds=float(results[-1].received_s[0]),
-        ttft_s=float(results[0].first_s[0]),
-    )
 
+    def __init__(
+        self,
+        scenario: Scenario,
+        pair: Pair,
+        controller: Controller | RoundAction,
+        temperature: float,
+        limit: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if limit < 1:
+            raise InvalidRequest(f"an answer must be allowed at least 1 token, got {limit}")
+        scenario = replace(
+            scenario, link=LOCAL, link_rows=1, requests=1, device_factor=(1.0, 1.0),
+            edge_factor=(1.0, 1.0),
+        )  # fmt: skip
+        watched = not isinstance(controller, RoundAction)
+        self.source = LocalSource(pair, scenario, temperature, limit, watched)
+        self.sessions = WallSessions(scenario, self.source, clock)
+        self._controller = controller
+        self._always = Actions.of([controller]) if isinstance(controller, RoundAction) else None
 
-def _decisions(controller: Controller | RoundAction) -> Callable[[WallSessions], Actions]:
-    if isinstance(controller, RoundAction):
-        always = Actions.of([controller])
-        return lambda sessions: always
-    controller.begin(1)
-    return lambda sessions: controller.decide(sessions.status())
+    def answer(self, request: Request) -> WallAnswer:
+        """Answer one request."""
+        self.source.request = request
+        self.sessions.start()
+        if not isinstance(self._controller, RoundAction):
+            self._controller.begin(1)
+        results: list[RoundResult] = []
+        while not results or not results[-1].session_done[0]:
+            results.append(self.sessions.play(self._decide()))
+        return WallAnswer(
+            answer=self.source.answer,
+            ids=tuple(self.source.text),
+            rounds=len(results),
+            accepted=int(sum(result.accepted[0] for result in results)),
+            seconds=float(results[-1].received_s[0]),
+            ttft_s=float(results[0].first_s[0]),
+        )
+
+    def _decide(self) -> Actions:
+        if isinstance(self._controller, RoundAction):
+            assert self._always is not None
+            return self._always
+        return self._controller.decide(self.sessions.status())

@@ -33,7 +33,7 @@ from covspec_core.pair.requests import request_of
 from covspec_core.pairs import load_pair
 from covspec_core.rounds import RoundAction
 from covspec_core.scenario import Scenario
-from covspec_core.wall import generate_wall
+from covspec_core.wall import WallEngine
 from env.presets import named_scenario
 from tests.bench import ONE_CORE
 
@@ -121,12 +121,13 @@ class Engine:
     """The engine on the wall clock."""
 
     def __init__(self, pair: Pair, scenario: Scenario, length: int) -> None:
-        self.pair, self._scenario, self._length = pair, scenario, length
+        self.pair, self.scenario, self.length = pair, scenario, length
+        action = RoundAction(keep=1.0, draft_length=length, branch_width=0)
+        self._wall = WallEngine(scenario, pair, action, 0.0, MAX_ANSWER)
 
     def __call__(self, request: Request) -> Text:
         """An answer."""
-        action = RoundAction(keep=1.0, draft_length=self._length, branch_width=0)
-        return generate_wall(self._scenario, self.pair, request, action, 0.0, MAX_ANSWER).ids
+        return self._wall.answer(request).ids
 
 
 class Noted:
@@ -172,8 +173,8 @@ def forwards(engine: Engine, requests: list[Request]) -> Answerer:
     for request in requests:
         calls: list[Callable[[], Any]] = []
         draft, target = (Noted(m, calls, []) for m in (engine.pair.draft, engine.pair.target))
-        noted = Engine(replace(engine.pair, draft=draft, target=target), engine._scenario,
-                       engine._length)  # fmt: skip
+        pair = replace(engine.pair, draft=draft, target=target)
+        noted = Engine(pair, engine.scenario, engine.length)
         known[request.key] = noted(request), calls
 
     def answer(request: Request) -> Text:
