@@ -18,14 +18,18 @@ from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.models.attention import eager, received_attention
 from covspec_core.models.lean import LeanDecoder, unsupported
 from covspec_core.models.lean_context import prefill
-from covspec_core.models.protocol import Context, Ids, Outputs, Prompt, check_positions
+from covspec_core.models.protocol import (
+    DECODERS,
+    Context,
+    Ids,
+    Outputs,
+    Prompt,
+    check_positions,
+)
 from covspec_core.reduction import VisualStates
 
 IMAGE_WRAP = {"internvl": ("<img>", "</img>")}
 """Text around the visual placeholders, by ``model_type``; also the list of supported types."""
-
-DECODERS = ("auto", "lean", "library")
-"""Who runs the language model: the lean decoder, the library, or lean wherever it can."""
 
 _STOP = (
     "a an and any are at be by can do does for from has have how i in is it its many me near of "
