@@ -200,7 +200,7 @@ def best(
 ) -> Any:  # fmt: skip
     """The fastest setting on some requests; prints all of them."""
     samples: dict[Any, list[float]] = {setting: [] for setting in tried}
-    for _ in range(3):
+    for _ in range(2):
         for setting, answer in tried.items():
             samples[setting].append(seconds(answer, requests, clock))
     for setting, each in samples.items():
@@ -334,9 +334,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=32, help="questions that are raced")
+    parser.add_argument("--requests", type=int, default=24, help="questions that are raced")
     parser.add_argument(
-        "--tuning", type=int, default=12, help="questions that settings are tried on"
+        "--tuning", type=int, default=8, help="questions that settings are tried on"
     )
     parser.add_argument("--runs", type=int, default=9, help="alternating runs, at least seven")
     parser.add_argument(
