@@ -32,6 +32,7 @@ lint: setup ## Ruff and mypy
 
 bench: setup ## One JSON line per figure: name, value, unit, goal
 	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.speed
 
 nightly: setup ## The heavy checks, all of them
 	$(BIN)/python -m pytest -n 2

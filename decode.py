@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from policies.console import run_entry, say
@@ -11,20 +10,15 @@ from policies.console import run_entry, say
 
 def main(config: dict[str, Any]) -> None:
     """Check all settings, then load the pair and decode under a controller."""
-    from policies.decoding import read_decoding
+    from policies.decoding import described, read_decoding
 
-    decoding = read_decoding(config)
-    answer = decoding.run(say)
+    answer = read_decoding(config).run(say)
+    values, line = described(answer)
     if config["output"] == "json":
-        print(json.dumps(asdict(answer) | {"speedup": answer.speedup}))
+        print(json.dumps(values))
     else:
         print(answer.answer)
-        say(
-            f"{answer.tokens} tokens in {answer.rounds} rounds, {answer.seconds:.2f} s, "
-            f"{answer.speedup:.2f}x edge-only ({answer.seconds_edge_only:.2f} s), "
-            f"first token after {answer.ttft_s:.2f} s, {answer.bytes_up} B up, "
-            f"{answer.bytes_down} B down, {answer.deviations} deviations"
-        )
+        say(line)
 
 
 if __name__ == "__main__":

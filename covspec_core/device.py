@@ -127,8 +127,8 @@ class Device:
         self._model, self._kind = model, kind
         self.ready: Block
 
-    def start(self, prompt: Prompt, sampler: Sampler, kept: NDArray[np.int64]) -> None:
-        """Read a prompt with some of its visual tokens."""
+    def start(self, prompt: Prompt, sampler: Sampler, kept: NDArray[np.int64] | None) -> None:
+        """Read a prompt with some of its visual tokens, or all."""
         self._context: Context
         self._context, self._last = self._model.prefill(prompt, kept)
         # Both sides must judge by the law that the edge can read, so the device draws from it.

@@ -171,12 +171,11 @@ class LiveSource:
         self._check_room(self._pair.target, self._target_prompt)
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
-        self._states = states = self._pair.draft.visual_states(self._prompt)
-        self.order = self._pair.order(states)
+        self._ranking: tuple[VisualStates, NDArray[np.int64]] | None = None
         return Requests(
             image_bytes=np.array([request.image_bytes]),
             limit=np.array([self._limit]),
-            statistics=statistics(self._prompt, states)[None].astype(np.float64),
+            statistics=self._statistics()[None],
         )
 
     def _check_room(self, model: VisionLanguageModel, prompt: Prompt) -> None:
@@ -186,9 +185,21 @@ class LiveSource:
                 f"fit the {model.max_tokens} positions of the model; lower the limit or ask less"
             )
 
+    def _statistics(self) -> Floats:
+        return statistics(self._prompt, self._ranked()[0]).astype(np.float64)
+
+    def _ranked(self) -> tuple[VisualStates, NDArray[np.int64]]:
+        """What visual tokens are ranked by, and their order; read once a request, when asked."""
+        if self._ranking is None:
+            states = self._pair.draft.visual_states(self._prompt)
+            self._ranking = states, self._pair.order(states)
+        return self._ranking
+
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device reads the prompt with a share of the visual tokens."""
-        prompt, kept = self._pair.seen(self._prompt, self._states, self.order, float(keep[0]))
+        prompt, kept = self._prompt, None
+        if keep[0] < 1:
+            prompt, kept = self._pair.seen(prompt, *self._ranked(), float(keep[0]))
         self.device.start(prompt, self._sampler, kept)
 
     def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:

@@ -22,6 +22,7 @@ def load_pair(
     head: str | None,
     device: str = "cpu",
     dtype: str = "float32",
+    decoder: str = "auto",
 ) -> Pair:
     """Load both models.
 
@@ -32,13 +33,14 @@ def load_pair(
         head: File of the acceptance head; without one nothing is foreseen.
         device: Torch device.
         dtype: Torch dtype of the weights.
+        decoder: Who runs the language models: ``auto``, ``lean`` or ``library``.
 
     Raises:
         InvalidSetting: If a model does not load or the two do not fit.
     """
     settings = ReductionSettings.of(ranking)
-    large = HFModel(target, device=device, dtype=dtype)
-    small = load_draft(draft, settings, large, device, dtype)
+    large = HFModel(target, device=device, dtype=dtype, decoder=decoder)
+    small = load_draft(draft, settings, large, device, dtype, decoder)
     check_vocabularies(small, large)
     rank = reduction(settings)
     return Pair(
@@ -56,6 +58,7 @@ def load_draft(
     target: str | HFModel,
     device: str = "cpu",
     dtype: str = "float32",
+    decoder: str = "auto",
 ) -> HFModel:
     """Load the small model so that its visual states hold what a reduction reads.
 
@@ -65,6 +68,7 @@ def load_draft(
         target: The large model, or its folder or hub name; only ``verifier_guided`` asks it.
         device: Torch device.
         dtype: Torch dtype of the weights.
+        decoder: Who runs the language models: ``auto``, ``lean`` or ``library``.
 
     Raises:
         InvalidSetting: If a model does not load.
@@ -72,7 +76,7 @@ def load_draft(
     settings = ReductionSettings.of(ranking)
     guided = settings.name == "verifier_guided"
     if guided and isinstance(target, str):
-        target = HFModel(target, device=device, dtype=dtype)
+        target = HFModel(target, device=device, dtype=dtype, decoder=decoder)
     return HFModel(
         draft,
         early_layer=settings.early_layer,
@@ -81,6 +85,7 @@ def load_draft(
         dtype=dtype,
         reads_encoder=settings.name == "visionzip",
         guide=target if guided and isinstance(target, HFModel) else None,
+        decoder=decoder,
     )
 
 

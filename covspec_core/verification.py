@@ -80,7 +80,10 @@ def law(logits: NDArray[np.floating], temperature: float, truncation: Truncation
         raise InvalidRequest(f"temperature must be >= 0, got {temperature}")
     if temperature == 0:
         greedy = np.zeros(logits.shape)
-        np.put_along_axis(greedy, logits.argmax(-1, keepdims=True), 1.0, -1)
+        if logits.ndim == 1:  # once a drafted token, where every microsecond counts
+            greedy[logits.argmax()] = 1.0
+        else:
+            np.put_along_axis(greedy, logits.argmax(-1, keepdims=True), 1.0, -1)
         return greedy
     below = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     weights = np.exp(below / temperature)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from covspec_core.engine import Answer, Controller, generate
 from covspec_core.errors import Interrupted, InvalidSetting
 from covspec_core.images import load_image, make_request
 from covspec_core.scenario import Scenario
+from covspec_core.wall import WallAnswer, WallEngine
 from env.play import World
 from env.presets import build
 from policies.baselines import changed
@@ -26,6 +27,8 @@ from policies.settings import (
     read_seed,
 )
 
+CLOCKS = ("virtual", "wall")
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -38,6 +41,7 @@ class Decoding:
         image: RGB image.
         question: Text.
         seed: Of noise, link and hardware factors.
+        clock: One of ``CLOCKS``.
     """
 
     scenario: Scenario
@@ -46,8 +50,9 @@ class Decoding:
     image: Image.Image
     question: str
     seed: int
+    clock: str
 
-    def run(self, say: Callable[[str], None]) -> Answer:
+    def run(self, say: Callable[[str], None]) -> Answer | WallAnswer:
         """Load the models and answer."""
         # Imported here: transformers takes seconds that a wrong setting should not cost.
         from covspec_core.models.loading import hide_progress
@@ -58,8 +63,13 @@ class Decoding:
         say(f"loading {model.draft} and {model.target}")
         pair = load_pair(
             model.draft, model.target, model.reduction, model.head, model.device, model.dtype,
+            model.decoder,
         )  # fmt: skip
         request = make_request(self.image, self.question, self.seed)
+        if self.clock == "wall":
+            return WallEngine(
+                self.scenario, pair, self.controller, model.temperature, model.limit
+            ).answer(request)
         try:
             return generate(
                 self.scenario, pair, request, self.controller,
@@ -77,6 +87,8 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
         CoVSpecError: If a setting, the image or the controller cannot be used.
     """
     read_output(config)
+    if config["clock"] not in CLOCKS:
+        raise InvalidSetting(f"clock must be one of {CLOCKS}, got {config['clock']!r}")
     scenario, _ = read_scenarios(config)
     model = build(ModelSettings, config["model"], "model")
     chosen = ControllerSettings.of(config["controller"], "controller")
@@ -100,4 +112,24 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
         image=image,
         question=str(config["question"]),
         seed=seed,
+        clock=config["clock"],
     )
+
+
+def described(answer: Answer | WallAnswer) -> tuple[dict[str, Any], str]:
+    """What an answer took: as plain values, its text included, and as a line."""
+    if isinstance(answer, WallAnswer):
+        values = asdict(answer) | {"tokens_per_s": answer.tokens_per_s}
+        line = (
+            f"{len(answer.ids)} tokens in {answer.rounds} rounds, {answer.seconds:.3f} s on this "
+            f"machine ({answer.tokens_per_s:.0f} tokens/s, loading apart), "
+            f"first round after {answer.ttft_s:.3f} s"
+        )
+        return values, line
+    line = (
+        f"{answer.tokens} tokens in {answer.rounds} rounds, {answer.seconds:.2f} s, "
+        f"{answer.speedup:.2f}x edge-only ({answer.seconds_edge_only:.2f} s), "
+        f"first token after {answer.ttft_s:.2f} s, {answer.bytes_up} B up, "
+        f"{answer.bytes_down} B down, {answer.deviations} deviations"
+    )
+    return asdict(answer) | {"speedup": answer.speedup}, line

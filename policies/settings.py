@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covspec_core.errors import BrokenRecording, InvalidSetting
+from covspec_core.models.protocol import DECODERS
 from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.reduction import ReductionSettings
 from covspec_core.scenario import Scenario
@@ -36,6 +37,7 @@ class ModelSettings:
         limit: Most answer tokens.
         device: Torch device.
         dtype: Torch dtype of the weights.
+        decoder: Who runs the language models, one of ``DECODERS``.
     """
 
     draft: str
@@ -49,6 +51,7 @@ class ModelSettings:
     limit: int = 160
     device: str = "cpu"
     dtype: str = "float32"
+    decoder: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reduction", _read_reduction(self.reduction))
@@ -57,6 +60,8 @@ class ModelSettings:
                 "model needs temperature >= 0 and limit >= 1, "
                 f"got {self.temperature} and {self.limit}"
             )
+        if self.decoder not in DECODERS:
+            raise InvalidSetting(f"model.decoder must be one of {DECODERS}, got {self.decoder!r}")
         try:
             Truncation(self.top_k, self.top_p)
         except InvalidSetting as error:

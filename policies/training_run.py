@@ -212,7 +212,9 @@ class TrainingRun:
 
         hide_progress()
         model, image = self._settings.model, load_image(EXAMPLE)
-        draft = load_draft(model.draft, model.reduction, model.target, model.device, model.dtype)
+        draft = load_draft(
+            model.draft, model.reduction, model.target, model.device, model.dtype, model.decoder
+        )
         states = draft.visual_states(draft.prompt(image, QUESTION))
         order = reduction(model.reduction)(states, np.random.default_rng(0))
         some = [keep for keep in keeps if 0 < keep < 1]

@@ -36,11 +36,23 @@ def within_memory(name: str, work: str) -> Iterator[None]:
         raise OutOfMemory(f"{name} ran out of memory at {work}") from error
 
 
+def check_room(positions: int, limit: int, name: str) -> None:
+    """Refuse a text that is longer than a model's positions.
+
+    Raises:
+        ModelFailure: With the name, the limit and the length.
+    """
+    if positions > limit:
+        raise ModelFailure(
+            f"prompt and answer must fit the {limit} positions of {name}, got {positions}"
+        )
+
+
 def check_numbers(outputs: Outputs, name: str, first: int) -> Outputs:
     """Outputs whose logits are numbers.
 
     Args:
-        outputs: Leading shape ``[rows, positions]``.
+        outputs: Leading shape ``[rows, positions]``, ``[positions]`` or none.
         name: Of the model.
         first: Answer token that the first position foretells, from 1.
 
@@ -48,8 +60,8 @@ def check_numbers(outputs: Outputs, name: str, first: int) -> Outputs:
         ModelFailure: If a logit is NaN or infinite.
     """
     if not np.isfinite(outputs.logits).all():
-        bad = ~np.isfinite(outputs.logits).all((0, -1))
-        token = first + int(bad.argmax())
+        good = np.atleast_2d(np.isfinite(outputs.logits).all(-1)).all(0)
+        token = first + int(good.argmin())
         raise ModelFailure(f"{name} gave NaN or infinite logits for answer token {token}")
     return outputs
 
@@ -85,11 +97,7 @@ class HFContext:
         """
         model, rows = self._model, torch.from_numpy(np.atleast_2d(ids)).to(self._model.device)
         start, new = self._prompt_tokens + self._n_tokens, rows.shape[1]
-        if start + new > model.max_tokens:
-            raise ModelFailure(
-                f"prompt and answer must fit the {model.max_tokens} positions of {model.name}, "
-                f"got {start + new}"
-            )
+        check_room(start + new, model.max_tokens, model.name)
         first = start + self._shift
         positions = torch.arange(first, first + new, device=rows.device)[None]
         with within_memory(model.name, f"{len(rows)} x {new} tokens behind {start}"):

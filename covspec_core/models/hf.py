@@ -14,8 +14,10 @@ from transformers.cache_utils import DynamicCache
 from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.models.attention import eager
 from covspec_core.models.context import HFContext, check_numbers, within_memory
+from covspec_core.models.lean import LeanDecoder, unsupported
+from covspec_core.models.lean_context import prefill
 from covspec_core.models.loading import load_checkpoint
-from covspec_core.models.protocol import Ids, Outputs, Prompt
+from covspec_core.models.protocol import DECODERS, Context, Ids, Outputs, Prompt
 from covspec_core.models.wording import Wording
 from covspec_core.reduction import VisualStates
 
@@ -33,10 +35,11 @@ class HFModel:
         reads_encoder: Whether visual states hold the attention within the vision encoder, which
             costs a second pass of it.
         guide: Model whose attention the visual states hold as the verifier's.
+        decoder: One of ``DECODERS``: who runs the language model.
 
     Raises:
-        InvalidSetting: If nothing loads from ``name``, its architecture is not supported or it has
-            no such layers.
+        InvalidSetting: If nothing loads from ``name``, its architecture or the decoder for it is
+            not supported or it has no such layers.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class HFModel:
         dtype: str = "float32",
         reads_encoder: bool = False,
         guide: HFModel | None = None,
+        decoder: str = "auto",
     ) -> None:
         loaded = load_checkpoint(name, device, dtype)
         self.name = name
@@ -66,6 +70,19 @@ class HFModel:
                 f"layers must satisfy 0 <= early < deep <= {layers}, "
                 f"got early={self._early}, deep={self._deep}"
             )
+
+        self._lean = self._make_lean(decoder)
+
+    def _make_lean(self, decoder: str) -> LeanDecoder | None:
+        if decoder not in DECODERS:
+            raise InvalidSetting(f"decoder must be one of {DECODERS}, got {decoder!r}")
+        obstacle = unsupported(self._config.text_config)
+        if decoder == "lean" and obstacle:
+            raise InvalidSetting(f"decoder lean does not fit this model: {obstacle}")
+        if decoder == "library" or obstacle:
+            return None
+        head = self._net.lm_head.weight[: self.vocab_size]
+        return LeanDecoder(self._net.model.language_model, head, self.name)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -140,7 +157,7 @@ class HFModel:
         return {name: values.to(self.device) for name, values in made.items()}
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[HFContext, Outputs]:
+    def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[Context, Outputs]:
         """Read a prompt; see :class:`~covspec_core.models.protocol.VisionLanguageModel`.
 
         Raises:
@@ -148,6 +165,9 @@ class HFModel:
         """
         seen = self._seen(prompt, kept)
         embeds, places = self._embeds(prompt)[:, seen], self._places(prompt)[..., seen]
+        if self._lean is not None:
+            with within_memory(self.name, f"a prompt of {len(seen)} tokens"):
+                return prefill(self._lean, embeds[0], places[0], len(prompt.ids))
         cache = DynamicCache(config=self._config.text_config)
         with within_memory(self.name, f"a prompt of {len(seen)} tokens"):
             outputs = self.forward(embeds, places, cache, last=1)

@@ -14,6 +14,9 @@ from covspec_core.reduction import Merged, VisualStates
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
+DECODERS = ("auto", "lean", "library")
+"""Who runs a language model: the lean decoder, the library, or lean wherever it can."""
+
 
 class Outputs(NamedTuple):
     """What a model says behind one or several texts.

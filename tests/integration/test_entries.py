@@ -191,6 +191,8 @@ WRONG = [
     ("evaluate", "controllers=[runs/nope/policy]", "no controller folder 'runs/nope/policy'"),
     ("evaluate", "model.reduction=magic", "model.reduction must be one of ['covspec'"),
     ("decode", "image=nowhere.png", "no image at nowhere.png"),
+    ("decode", "clock=sundial", "clock must be one of ('virtual', 'wall'), got 'sundial'"),
+    ("decode", "model.decoder=fast", "model.decoder must be one of ('auto', 'lean', 'library')"),
     ("decode", "output=xml", "output must be one of ('text', 'json'), got 'xml'"),
 ]
 

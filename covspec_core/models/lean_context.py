@@ -1,0 +1,273 @@
+"""Contexts of the lean decoder: a cache written in place, and branches that share its prefix."""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from covspec_core.models.context import check_room, within_memory
+from covspec_core.models.lean import LeanDecoder
+from covspec_core.models.protocol import Ids, Outputs
+
+SPARE_TOKENS: Final = 64
+"""Least room of a cache beyond what it was made for; a quarter of that if it is more."""
+BRANCH_TOKENS: Final = 16
+"""The same for the own end of a branch."""
+
+
+class Store:
+    """Keys and values of one text, ``[layers, 2, key heads, cells, size]``; several may read it.
+
+    A reader that wants to write where another one still reads takes a copy first. Usually nobody
+    does: a branch that was chosen goes on in the store of the context that it came from.
+    """
+
+    def __init__(self, decoder: LeanDecoder, cells: int) -> None:
+        self.cells = _empty(decoder, (), cells + max(cells // 4, SPARE_TOKENS))
+        self.layers = [(keys, values) for keys, values in self.cells]
+        self.readers: WeakSet[LeanContext | BranchContext] = WeakSet()
+
+    def writable(self, by: LeanContext, start: int, end: int) -> Store:
+        """A store whose cells from ``start`` to ``end`` are the reader's own."""
+        shared = any(reader.length > start for reader in self.readers if reader is not by)
+        if end <= self.cells.shape[3] and not shared:
+            return self
+        store = Store(by.decoder, end)
+        store.cells[:, :, :, :start] = self.cells[:, :, :, :start]
+        return store
+
+
+def _empty(decoder: LeanDecoder, rows: tuple[int, ...], cells: int) -> Tensor:
+    heads, room = decoder.heads, min(cells, decoder.max_tokens)
+    shape = (len(decoder.layers), 2, *rows, heads.keys, room, heads.size)
+    return torch.empty(shape, dtype=decoder.head.dtype, device=decoder.device)
+
+
+class LeanContext:
+    """One sequence.
+
+    Args:
+        decoder: The language model.
+        store: Its keys and values.
+        prompt_tokens: Positions of the prompt, dropped visual tokens included.
+        kept_tokens: Cells that the prompt takes.
+        n_tokens: Answer tokens in the cache.
+    """
+
+    def __init__(
+        self,
+        decoder: LeanDecoder,
+        store: Store,
+        prompt_tokens: int,
+        kept_tokens: int,
+        n_tokens: int = 0,
+    ) -> None:
+        self.decoder, self.prompt_tokens, self.kept_tokens = decoder, prompt_tokens, kept_tokens
+        self.n_tokens = n_tokens
+        self._use(store)
+
+    def _use(self, store: Store) -> None:
+        self.store = store
+        store.readers.add(self)
+
+    @property
+    def length(self) -> int:
+        """Cells in use."""
+        return self.kept_tokens + self.n_tokens
+
+    @torch.inference_mode()
+    def extend(self, ids: Ids) -> Outputs:
+        """Append answer tokens; see :class:`~covspec_core.models.protocol.Context`."""
+        start = self.prompt_tokens + self.n_tokens
+        check_room(start + len(ids), self.decoder.max_tokens, self.decoder.name)
+        rotary = self.decoder.rotary(slice(start, start + len(ids)))
+        x = self._read(self.decoder.embed(ids), rotary)
+        first, self.n_tokens = self.n_tokens + 2, self.n_tokens + len(ids)
+        return self.decoder.outputs(x, first)
+
+    def _read(self, x: Tensor, rotary: tuple[Tensor, Tensor], last: int = 0) -> Tensor:
+        """The last layer's output for new inputs ``[new, hidden]``, which fill the next cells.
+
+        With ``last`` only for so many at the end: nobody asks what a model says within a prompt.
+        """
+        start, end = self.length, self.length + len(x)
+        self._own(start, end)
+        mask = self.decoder.mask(len(x), end) if start else None
+        final = self.decoder.layers[-1]
+        for layer, (keys, values) in zip(self.decoder.layers, self.store.layers, strict=True):
+            q, k, v = self.decoder.project(layer, x, rotary)
+            keys[:, start:end], values[:, start:end] = k.transpose(0, 1), v.transpose(0, 1)
+            seen = keys[None, :, :end], values[None, :, :end]
+            if layer is final and last:
+                x, q = x[-last:], q[-last:]
+                attended = _later(q, *seen, self.decoder.mask(last, end))
+            else:
+                attended = _later(q, *seen, mask) if start else _first(q, *seen)
+            x = self.decoder.finish(layer, x, attended)
+        return x
+
+    def _own(self, start: int, end: int) -> None:
+        store = self.store.writable(self, start, end)
+        if store is not self.store:
+            self.store.readers.discard(self)
+            self._use(store)
+
+    @torch.inference_mode()
+    def append(self, cells: Tensor) -> None:
+        """Append answer tokens whose keys and values are known, ``[..., new, size]``."""
+        start, end = self.length, self.length + cells.shape[3]
+        self._own(start, end)
+        self.store.cells[:, :, :, start:end] = cells
+        self.n_tokens += cells.shape[3]
+
+    def rollback(self, n_tokens: int) -> None:
+        """Drop the last answer tokens until ``n_tokens`` are left."""
+        assert 0 <= n_tokens <= self.n_tokens
+        self.n_tokens = n_tokens
+
+    def fork(self, branches: int) -> BranchContext:
+        """A context that continues this one ``branches`` times side by side."""
+        return BranchContext(self, branches)
+
+    def select(self, branch: int) -> LeanContext:
+        """The single sequence, going its own way from here."""
+        assert branch == 0
+        return LeanContext(
+            self.decoder, self.store, self.prompt_tokens, self.kept_tokens, self.n_tokens
+        )
+
+
+@torch.inference_mode()
+def prefill(
+    decoder: LeanDecoder, embeds: Tensor, positions: Tensor, prompt_tokens: int
+) -> tuple[LeanContext, Outputs]:
+    """Read a prompt.
+
+    Args:
+        decoder: The language model.
+        embeds: Input vectors of the tokens that are kept, ``[kept, hidden]``.
+        positions: Their positions in the prompt, ``[kept]``.
+        prompt_tokens: Positions of the whole prompt.
+    """
+    context = LeanContext(decoder, Store(decoder, len(embeds)), prompt_tokens, 0)
+    x = context._read(embeds, decoder.rotary(positions), last=1)
+    context.kept_tokens = len(embeds)
+    return context, decoder.outputs(x[-1], 1)
+
+
+class BranchContext:
+    """Several continuations of one sequence: they share its cache and keep their own ends.
+
+    Args:
+        trunk: The sequence, as it stands now.
+        branches: Number of continuations.
+    """
+
+    def __init__(self, trunk: LeanContext, branches: int) -> None:
+        self.decoder, self.store = trunk.decoder, trunk.store
+        self.prompt_tokens, self.kept_tokens = trunk.prompt_tokens, trunk.kept_tokens
+        self.branches, self._trunk_tokens, self._own_tokens = branches, trunk.n_tokens, 0
+        with within_memory(self.decoder.name, f"a cache of {branches} branches"):
+            self._own = _empty(self.decoder, (branches,), BRANCH_TOKENS)
+        self.store.readers.add(self)
+
+    @property
+    def n_tokens(self) -> int:
+        """Answer tokens in the cache."""
+        return self._trunk_tokens + self._own_tokens
+
+    @property
+    def length(self) -> int:
+        """Shared cells in use."""
+        return self.kept_tokens + self._trunk_tokens
+
+    @torch.inference_mode()
+    def extend(self, ids: Ids) -> Outputs:
+        """Append answer tokens, ``[branches, new]``."""
+        new, start = ids.shape[1], self.prompt_tokens + self.n_tokens
+        check_room(start + new, self.decoder.max_tokens, self.decoder.name)
+        with within_memory(self.decoder.name, f"a cache of {self.branches} branches"):
+            self._make_room(new)
+        cos, sin = self.decoder.rotary(slice(start, start + new))
+        rotary = cos.repeat(self.branches, 1, 1), sin.repeat(self.branches, 1, 1)
+        x = self.decoder.embed(ids).flatten(0, 1)
+        for index, layer in enumerate(self.decoder.layers):
+            x = self.decoder.finish(layer, x, self._attend(index, x, rotary, new))
+        first, self._own_tokens = self.n_tokens + 2, self._own_tokens + new
+        return self.decoder.outputs(x.view(self.branches, new, -1), first)
+
+    def _make_room(self, new: int) -> None:
+        end = self._own_tokens + new
+        if end > self._own.shape[4]:
+            more = _empty(self.decoder, (self.branches,), 2 * end)
+            more[..., : self._own_tokens, :] = self._own[..., : self._own_tokens, :]
+            self._own = more
+
+    def _attend(self, index: int, x: Tensor, rotary: tuple[Tensor, Tensor], new: int) -> Tensor:
+        """Attention of ``[branches * new, hidden]`` to the shared cells and each branch's own."""
+        start, end = self._own_tokens, self._own_tokens + new
+        q, k, v = (
+            part.reshape(self.branches, new, *part.shape[1:]).transpose(1, 2)
+            for part in self.decoder.project(self.decoder.layers[index], x, rotary)
+        )
+        keys, values = self._own[index, :, :, :, :end]
+        keys[:, :, start:], values[:, :, start:] = k, v
+        shared_keys, shared_values = self.store.cells[index, :, :, : self.length]
+        # [keys, branches, new * group, size]: rows of one key head in all branches stand together.
+        heads = self.decoder.heads
+        q = q.reshape(self.branches, heads.keys, -1, new, heads.size).permute(1, 0, 3, 2, 4)
+        q = q.flatten(2, 3) * heads.size**-0.5
+        far = (q.flatten(1, 2) @ shared_keys.mT).view(*q.shape[:3], -1)
+        near = q @ keys.transpose(0, 1).mT
+        mask = self.decoder.mask(new, end)
+        near = near if mask is None else near + mask
+        weights = torch.cat((far, near), -1).softmax(-1)
+        far, near = weights[..., : self.length], weights[..., self.length :]
+        mixed = (far.flatten(1, 2) @ shared_values).view_as(q) + near @ values.transpose(0, 1)
+        mixed = mixed.view(heads.keys, self.branches, new, -1, heads.size)
+        return mixed.permute(1, 2, 0, 3, 4).reshape(len(x), -1)
+
+    def rollback(self, n_tokens: int) -> None:
+        """Drop the last answer tokens of every branch until ``n_tokens`` are left."""
+        assert 0 <= n_tokens <= self.n_tokens
+        self._own_tokens = max(0, n_tokens - self._trunk_tokens)
+        self._trunk_tokens = min(n_tokens, self._trunk_tokens)
+
+    def fork(self, branches: int) -> BranchContext:
+        """A context that continues the first branch ``branches`` times side by side."""
+        return self.select(0).fork(branches)
+
+    def select(self, branch: int) -> LeanContext:
+        """The single sequence of one branch."""
+        context = LeanContext(
+            self.decoder, self.store, self.prompt_tokens, self.kept_tokens, self._trunk_tokens
+        )
+        context.append(self._own[:, :, branch, :, : self._own_tokens])
+        return context
+
+
+def _first(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Causal attention of a whole prompt: queries ``[n, heads, size]``, keys ``[1, ..., n, size]``.
+
+    Returns:
+        Shape ``[n, heads * size]``.
+    """
+    out = functional.scaled_dot_product_attention(
+        q.transpose(0, 1)[None], keys, values, is_causal=True, enable_gqa=True
+    )
+    return out[0].transpose(0, 1).flatten(1)
+
+
+def _later(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of the last positions; queries that share a key head are rows of one head."""
+    new, n_keys = len(q), keys.shape[1]
+    if new == 1:
+        rows = q.view(1, n_keys, -1, q.shape[-1])
+        return functional.scaled_dot_product_attention(rows, keys, values).view(1, -1)
+    rows = q.reshape(new, n_keys, -1, q.shape[-1]).transpose(0, 1).flatten(1, 2)[None]
+    out = functional.scaled_dot_product_attention(rows, keys, values, attn_mask=mask)
+    return out[0].view(n_keys, new, -1).transpose(0, 1).flatten(1)

@@ -1,0 +1,237 @@
+"""The wall clock: both models on one machine, as ordinary speculative decoding, in real seconds.
+
+Blocks are drafted, judged, gated and committed by the code of the virtual clock; only the account
+of time differs. Nothing travels, so there is no link to wait for: no message is encoded and no
+branch is drafted ahead, which would take the seconds that it should save. Seconds are read when the
+models' outputs are in memory, after an accelerator has finished.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core.channels import ConstantLink
+from covspec_core.engine import Controller, realise_links
+from covspec_core.errors import InvalidRequest
+from covspec_core.exchange import Exchange, Message
+from covspec_core.live import LiveSource, Pair, Request
+from covspec_core.rounds import Actions, Floats, Ints, RoundAction, RoundResult, Status
+from covspec_core.scenario import Scenario
+from covspec_core.sessions import Sessions
+from covspec_core.source import STATISTICS, Facts, Move, Outcome
+from covspec_core.status import NEW_SHARE
+
+LOCAL: Final = ConstantLink(up_bps=1e12, down_bps=1e12, rtt_s=(0.0, 0.0))
+"""What a status reports for the way within a machine, 1 Tbit/s; no time is charged for it."""
+
+
+_ONE, _SEED = np.array([0]), np.zeros(1, dtype=np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class WallAnswer:
+    """What one request took.
+
+    Attributes:
+        answer: Text.
+        ids: Its tokens.
+        rounds: Rounds played.
+        accepted: Drafted tokens that stood after a check.
+        seconds: Real seconds from the question to the last token, both encoders included.
+        ttft_s: Real seconds to the end of the first round.
+    """
+
+    answer: str
+    ids: tuple[int, ...]
+    rounds: int
+    accepted: int
+    seconds: float
+    ttft_s: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Answer tokens a second."""
+        return len(self.ids) / self.seconds
+
+
+class Handover(Exchange):
+    """Messages between two sides that share a memory: handed over as they are."""
+
+    def _travel(self, message: Message, size: int) -> Message:
+        return message
+
+
+class LocalSource(LiveSource):
+    """Live models in one process, where nothing is computed that only measures.
+
+    Args:
+        pair: The models.
+        scenario: Protocol and reading of the gate.
+        temperature: Of both laws; 0 is greedy.
+        limit: Most answer tokens.
+        watched: A controller reads statuses; without one their signals are not computed.
+    """
+
+    request: Request
+
+    def __init__(
+        self, pair: Pair, scenario: Scenario, temperature: float, limit: int, watched: bool
+    ) -> None:
+        super().__init__(
+            pair, scenario.protocol, temperature, limit, lambda key: self.request, scenario.gate
+        )
+        self.watched = watched
+        self._exchange = Handover(self.device, self.edge, self._terms)
+
+    def _statistics(self) -> Floats:
+        return super()._statistics() if self.watched else np.zeros(len(STATISTICS))
+
+    def _facts(self, judged: int) -> Facts:
+        if self.watched:
+            return super()._facts(judged)
+        nothing = np.zeros(1)
+        return Facts(nothing, nothing, nothing, nothing)
+
+    def _audit(self, count: int) -> NDArray[np.bool_]:
+        return np.zeros(
+            count, dtype=bool
+        )  # a pass of the target that would not be part of decoding
+
+
+class WallSessions(Sessions):
+    """One session whose times are read from a clock.
+
+    Args:
+        scenario: Protocol, gate and choices; its costs are only what measured speeds are told in.
+        source: Outcomes.
+        clock: Seconds from any start.
+    """
+
+    def __init__(self, scenario: Scenario, source: LocalSource, clock: Callable[[], float]) -> None:
+        super().__init__(scenario, realise_links(scenario, 0), source, 1)
+        self._clock, self._watched = clock, source.watched
+
+    def start(self) -> None:
+        """Take up the source's request; times count from here."""
+        self._start_s = self._clock()
+        self.begin(_ONE, _SEED)
+        self.now_s = self._seconds()
+
+    def _seconds(self) -> Floats:
+        return np.array([self._clock() - self._start_s])
+
+    def _move(self, actions: Actions) -> Move:
+        self._began_s = self._seconds()
+        move = super()._move(actions)
+        self._drafted_s = self._seconds()
+        return move
+
+    def _account(self, move: Move, width: Ints, outcome: Outcome) -> RoundResult:
+        sent, received, none = self._drafted_s, self._seconds(), np.zeros(1, dtype=np.int64)
+        result = RoundResult(
+            started_s=self.now_s, sent_s=sent, arrived_s=sent, verify_s=sent,
+            verified_s=received, received_s=received, first_s=received,
+            drafted=move.length,
+            accepted=outcome.accepted - outcome.unjudged,
+            rejected=outcome.rejected,
+            skipped=np.where(move.local, outcome.emitted, outcome.unjudged),
+            burst=np.where(move.alone, outcome.emitted, 0),
+            emitted=outcome.emitted,
+            deviations=outcome.deviations,
+            hit=none > 0, branch_steps=none, bytes_up=none, bytes_down=none,
+            charged=self._books().charged(move, outcome),
+            energy_j=np.full(1, np.nan),
+            request_done=outcome.done,
+            session_done=outcome.done,
+        )  # fmt: skip
+        if self._watched:
+            self._learn_speeds(move, outcome, received)
+            self._tracker.update(result, outcome.facts, self.path)
+        self._advance(move, result, received)
+        self._status = None
+        return result
+
+    def _learn_speeds(self, move: Move, outcome: Outcome, received: Floats) -> None:
+        """Running means of measured seconds over those of the profile."""
+        books = self._books()
+        work_s = books.edge_work_s(move, outcome, move.length + 1)
+        for factor, measured, told in (
+            (self.path.device_factor, self._drafted_s - self._began_s,
+             books.draft_s(move.length) / self.path.device_factor),
+            (self.path.edge_factor, received - self._drafted_s, np.where(move.local, 0.0, work_s)),
+        ):  # fmt: skip
+            if told[0] > 0:
+                factor += NEW_SHARE * (measured / told - factor)
+
+    def _read_status(self) -> Status:
+        status = super()._read_status()
+        status["device_factor"] = self.path.device_factor
+        status["edge_factor"] = self.path.edge_factor
+        return status
+
+
+class WallEngine:
+    """Answers requests on this machine in real seconds.
+
+    Args:
+        scenario: Protocol, gate and choices; its link and its number of requests are ignored.
+        pair: Draft and target.
+        controller: Sets the controls of every round; one action for all rounds costs no status.
+        temperature: Of both laws; 0 is greedy.
+        limit: Most answer tokens.
+        clock: Seconds from any start.
+
+    Raises:
+        InvalidRequest: If no token is allowed.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        pair: Pair,
+        controller: Controller | RoundAction,
+        temperature: float,
+        limit: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if limit < 1:
+            raise InvalidRequest(f"an answer must be allowed at least 1 token, got {limit}")
+        scenario = replace(
+            scenario, link=LOCAL, link_rows=1, requests=1, device_factor=(1.0, 1.0),
+            edge_factor=(1.0, 1.0),
+        )  # fmt: skip
+        watched = not isinstance(controller, RoundAction)
+        self.source = LocalSource(pair, scenario, temperature, limit, watched)
+        self.sessions = WallSessions(scenario, self.source, clock)
+        self._controller = controller
+        self._always = Actions.of([controller]) if isinstance(controller, RoundAction) else None
+
+    def answer(self, request: Request) -> WallAnswer:
+        """Answer one request."""
+        self.source.request = request
+        self.sessions.start()
+        if not isinstance(self._controller, RoundAction):
+            self._controller.begin(1)
+        results: list[RoundResult] = []
+        while not results or not results[-1].session_done[0]:
+            results.append(self.sessions.play(self._decide()))
+        return WallAnswer(
+            answer=self.source.answer,
+            ids=tuple(self.source.text),
+            rounds=len(results),
+            accepted=int(sum(result.accepted[0] for result in results)),
+            seconds=float(results[-1].received_s[0]),
+            ttft_s=float(results[0].first_s[0]),
+        )
+
+    def _decide(self) -> Actions:
+        if isinstance(self._controller, RoundAction):
+            assert self._always is not None
+            return self._always
+        return self._controller.decide(self.sessions.status())

@@ -1,0 +1,117 @@
+"""On the wall clock the same tokens come out, and times are read from the clock alone."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+import pytest
+
+from covspec_core.engine import generate
+from covspec_core.errors import InvalidAction, InvalidRequest
+from covspec_core.rounds import Actions, RoundAction
+from covspec_core.wall import WallEngine
+from tests.core.conftest import LIMIT, make_scenario
+
+ACTIONS = [
+    RoundAction(1.0, 4, 0),
+    RoundAction(0.5, 1, 2),
+    RoundAction(0.0, 0, 0),
+    RoundAction(1.0, 6, 0, gate_threshold=0.3),
+]
+
+
+class Played:
+    """Random actions, the same ones after every beginning; keeps the statuses that it saw."""
+
+    def begin(self, size):
+        self.rng, self.seen = np.random.default_rng(3), []
+
+    def decide(self, status):
+        self.seen.append(status)
+        length = int(self.rng.integers(0, 7))
+        return Actions.of([RoundAction(0.5, length, int(self.rng.integers(0, 3)))])
+
+
+def wall(pair, controller, protocol_name="coupled", temperature=1.0, **changes):
+    scenario = make_scenario(protocol_name, **changes)
+    ticks = count()
+    return WallEngine(scenario, pair, controller, temperature, LIMIT, lambda: float(next(ticks)))
+
+
+def virtual(pair, request, controller, protocol_name="coupled", temperature=1.0):
+    scenario = make_scenario(protocol_name)
+    return generate(scenario, pair, request, controller, temperature, LIMIT, 0)
+
+
+class Always:
+    def __init__(self, action):
+        self.action = action
+
+    def begin(self, size):
+        pass
+
+    def decide(self, status):
+        return Actions.full(len(status), self.action)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("protocol_name", ["coupled", "decoupled", "full"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_same_actions_give_the_virtual_clocks_text(
+    pair, requests, action, protocol_name, temperature
+):
+    engine = wall(pair, action, protocol_name, temperature)
+    for request in requests[:4]:
+        told = virtual(pair, request, Always(action), protocol_name, temperature)
+        answer = engine.answer(request)
+        assert answer.answer == told.answer
+        assert (answer.rounds, answer.accepted) == (told.rounds, told.accepted)
+
+
+def test_a_controller_and_its_actions_alone_give_the_same_answer(pair, requests):
+    for action in ACTIONS:
+        fixed, asked = wall(pair, action), wall(pair, Always(action))
+        for request in requests[:3]:
+            assert fixed.answer(request).ids == asked.answer(request).ids
+
+
+def test_the_text_is_the_targets_own_whatever_a_controller_does(pair, requests):
+    alone, played = wall(pair, RoundAction(1.0, 0, 0)), wall(pair, Played())
+    for request in requests:
+        assert played.answer(request).ids == alone.answer(request).ids
+
+
+def test_seconds_are_those_of_the_clock(pair, requests):
+    # The clock ticks once a reading: at the start, when both models have read the question, then
+    # before drafting, behind it and behind the verdict of every round.
+    answer = wall(pair, RoundAction(1.0, 3, 0)).answer(requests[0])
+    assert answer.seconds == 1 + 3 * answer.rounds
+    assert answer.ttft_s == 4
+    assert answer.tokens_per_s == len(answer.ids) / answer.seconds
+
+
+def test_a_status_holds_measured_speeds_and_no_link(pair, requests):
+    controller = Played()
+    wall(pair, controller).answer(requests[1])
+    first, last = controller.seen[0], controller.seen[-1]
+    assert first["device_factor"][0] == first["edge_factor"][0] == 1.0
+    assert last["edge_factor"][0] > 1.0  # a tick is longer than what the profile asks
+    for status in controller.seen:
+        assert status["rtt_s"][0] == 0.0
+        assert status["up_bps"][0] == pytest.approx(1e12)
+    assert last["tokens"][0] > 0
+
+
+def test_a_gate_commits_blocks_without_the_target(pair, requests):
+    sure = RoundAction(1.0, 4, 0, gate_threshold=0.0)
+    open_gate, shut = wall(pair, sure, max_skipped=8), wall(pair, RoundAction(1.0, 4, 0))
+    skipping, checking = (engine.answer(requests[2]) for engine in (open_gate, shut))
+    assert skipping.accepted < checking.accepted
+
+
+def test_wrong_limits_and_actions_are_refused(pair, requests):
+    with pytest.raises(InvalidRequest, match="at least 1 token"):
+        WallEngine(make_scenario(), pair, ACTIONS[0], 1.0, 0)
+    with pytest.raises(InvalidAction, match="draft_length must be at most"):
+        wall(pair, RoundAction(1.0, 99, 0)).answer(requests[0])
