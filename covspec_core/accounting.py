@@ -183,7 +183,7 @@ class Books:
     def _catch_up_s(self) -> Floats:
         """The target reads what was committed without it."""
         profile = self.scenario.profile
-        return profile.verify_slope * profile.edge_step_s * self.unchecked.astype(np.float64)
+        return profile.edge_catch_up_s * self.unchecked.astype(np.float64)
 
     def steps_ahead(self, move: Move, width: Ints, window_s: Floats) -> Ints:
         """Draft steps taken ahead while a block is checked."""

@@ -180,7 +180,7 @@ class Ledger:
             left_s = self.sent_at(self.table.up_bps, sent_s, up)
             arrived_s = left_s + self.delay_s(sent_s)
             verify_s = self.edge_s if quiet else max(arrived_s, self.edge_s)
-            work_s = profile.edge_step_s * profile.verify_slope * self.unchecked
+            work_s = profile.edge_catch_up_s * self.unchecked
             if alone:
                 work_s += profile.edge_step_s * outcome["emitted"]
                 waited = HEADER_BYTES + ID_BYTES
