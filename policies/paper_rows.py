@@ -15,6 +15,7 @@ from covspec_core.scenario import Scenario
 from covspec_core.stream import StreamConstants, StreamSize, draw_stream
 from env.play import World
 from env.presets import build
+from policies.beliefs import checked
 from policies.factory import TunedOnce, make_controller
 from policies.judging import judge
 from policies.settings import ControllerSettings, TuningSettings
@@ -36,7 +37,7 @@ class Row:
         contradicted: Columns that contradict the other rows.
         why: Why these cannot be met.
         checked: Share of tokens below the gate's threshold, which then follows from the stream.
-        mean_of: Row whose mean draft length is the fixed length here.
+        mean_of: Row whose checked blocks are on average as long as the fixed length here.
         reduction: How visual tokens are chosen, ``covspec`` or ``random``.
     """
 
@@ -114,7 +115,7 @@ class Tables:
 
         Returns:
             ``speed``, ``comm`` in MiB, ``price`` and ``deviations`` in percent, ``length`` of the
-            mean draft.
+            mean block that is checked.
         """
         drawn = {
             name: draw_stream(constants, losses, self._size, split, self._seed)
@@ -172,24 +173,24 @@ class Tables:
 
 
 class _Counted:
-    """A controller whose draft lengths are averaged over all rounds."""
+    """A controller whose checked blocks are counted: how long they are on average."""
 
     def __init__(self, controller: Any) -> None:
-        self._controller, self._sum, self._rounds = controller, 0, 0
+        self._controller, self._tokens, self._blocks = controller, 0, 0
         self.changes = getattr(controller, "changes", {})
 
     @property
     def mean_length(self) -> float:
-        return self._sum / self._rounds
+        return self._tokens / max(self._blocks, 1)
 
     def begin(self, size: int) -> None:
         self._controller.begin(size)
 
     def decide(self, status: Any) -> Any:
-        actions = self._controller.decide(status)
-        self._sum += int(actions.draft_length.sum())
-        self._rounds += len(actions)
-        return actions
+        called = checked(status, gated=True)
+        self._tokens += int(status["drafted"][called].sum())
+        self._blocks += int(called.sum())
+        return self._controller.decide(status)
 
 
 def losses_of(recording: Recording, random_acceptance: float) -> dict[str, dict[float, float]]:
