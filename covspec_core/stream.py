@@ -216,7 +216,8 @@ def _foreseen(margin: Floats, overlap: Floats, tokens: int) -> Any:
     It stands for an acceptance head that reads the margin alone; it never sees what comes.
 
     Returns:
-        Chances that the next ``n`` of ``CHANCES`` stand in steps of ``1 / GRID``, ``[N, len(CHANCES)]``.
+        Chances that the next ``n`` of ``CHANCES`` stand, in steps of ``1 / GRID``, shape
+        ``[N, len(CHANCES)]``.
     """
     edges = np.quantile(margin, np.linspace(0, 1, _BINS + 1)[1:-1])
     like = np.searchsorted(edges, margin)

@@ -153,9 +153,7 @@ class Tables:
         inside = replace(self._scenario, **settings.changes)
 
         def train() -> World:
-            own = draw_stream(
-                constants, self._losses["covspec"], self._size, "train", self._seed
-            )
+            own = draw_stream(constants, self._losses["covspec"], self._size, "train", self._seed)
             return World.load(inside, "train", own)
 
         tuned = TunedOnce(train, self._tuning, self._seed, self._say)

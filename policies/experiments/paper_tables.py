@@ -17,7 +17,7 @@ from policies.experiments import Findings
 from policies.paper_rows import COLUMNS, Row, Tables, losses_of, read_rows
 from policies.report import table
 from policies.runs import new_run, write_json, write_text
-from policies.settings import TuningSettings, read_scenarios, read_seed
+from policies.settings import ControllerSettings, TuningSettings, read_scenarios, read_seed
 from policies.stream_fit import FitSettings, errors, fit
 
 Played = dict[str, dict[str, float]]
@@ -88,7 +88,8 @@ def run(config: dict[str, Any]) -> Findings:
 def _with_learned(settings: PaperSettings) -> dict[str, Any]:
     if settings.learned is None:
         return settings.ours
-    learned = {"kind": "learned", "path": settings.learned}
+    path = ControllerSettings.named(settings.learned).values["path"]
+    learned = {"kind": "learned", "path": path}
     return settings.ours | {"learned": {"row": "decoupled, learned", "controller": learned}}
 
 
