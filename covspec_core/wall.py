@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from covspec_core.channels import ConstantLink
 from covspec_core.engine import Controller, realise_links
-from covspec_core.errors import InvalidRequest
+from covspec_core.errors import Interrupted, InvalidRequest
 from covspec_core.exchange import Exchange, Message
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.rounds import Actions, Floats, Ints, RoundAction, RoundResult, Status
@@ -220,7 +220,7 @@ class WallEngine:
             self._controller.begin(1)
         results: list[RoundResult] = []
         while not results or not results[-1].session_done[0]:
-            results.append(self.sessions.play(self._decide()))
+            results.append(self._play())
         return WallAnswer(
             answer=self.source.answer,
             ids=tuple(self.source.text),
@@ -229,6 +229,12 @@ class WallEngine:
             seconds=float(results[-1].received_s[0]),
             ttft_s=float(results[0].first_s[0]),
         )
+
+    def _play(self) -> RoundResult:
+        try:
+            return self.sessions.play(self._decide())
+        except Interrupted as error:
+            raise type(error)(str(error), tuple(self.source.text)) from error
 
     def _decide(self) -> Actions:
         if isinstance(self._controller, RoundAction):
