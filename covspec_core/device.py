@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
-from covspec_core.errors import BrokenMessage
+from covspec_core.errors import BrokenMessage, OutOfMemory
 from covspec_core.models.protocol import Context, Outputs, Prompt, VisionLanguageModel
 from covspec_core.randomness import gumbel, uniform
 from covspec_core.source import as_float16
@@ -92,7 +94,11 @@ class Block:
 
     def first(self, n: int) -> Block:
         """A copy of the first ``n`` tokens."""
-        return Block(self.sampler, self.tokens[:n], self.outputs[:n], self.laws[:n])
+        return self.part(slice(n))
+
+    def part(self, which: slice) -> Block:
+        """A copy of some tokens."""
+        return Block(self.sampler, self.tokens[which], self.outputs[which], self.laws[which])
 
     @property
     def signals(self) -> ver.Law:
@@ -128,7 +134,7 @@ class Device:
         # Both sides must judge by the law that the edge can read, so the device draws from it.
         if self._kind.laws_up or self._kind.law_asked:
             sampler = replace(sampler, format=self._kind.format)
-        self._sampler, self._behind = sampler, 0
+        self._sampler, self._behind, self._widest = sampler, 0, sys.maxsize
         self.forget()
 
     def forget(self) -> None:
@@ -245,12 +251,33 @@ class Device:
 
         Returns:
             Whether the bonus token was a candidate; its branch is ready then.
+
+        Where the branches do not fit the memory, half of them are tried, and no more than those
+        for the rest of the request. No text depends on it: what a branch makes ready are the very
+        tokens that would be drafted later.
         """
         position = len(text)
         scores = self._sampler.scores(self._next(text).logits, position)
-        candidates = np.argsort(-scores, kind="stable")[:width]
-        if bonus not in candidates:
-            return False
+        candidates = np.argsort(-scores, kind="stable")[: min(width, self._widest)]
+        while bonus in candidates:
+            try:
+                self._ahead_of(bonus, candidates, position, steps)
+            except OutOfMemory as error:
+                self._widest = len(candidates) // 2
+                warnings.warn(
+                    f"{error}; drafting ahead on {self._widest} branches instead of "
+                    f"{len(candidates)} until the request ends",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                candidates = candidates[: self._widest]
+            else:
+                return True
+        return False
+
+    def _ahead_of(
+        self, bonus: int, candidates: NDArray[np.int64], position: int, steps: int
+    ) -> None:
         branches = self._context.fork(len(candidates))
         blocks = [Block(self._sampler) for _ in candidates]
         tokens = candidates
@@ -262,4 +289,3 @@ class Device:
             )
         hit = int(np.flatnonzero(candidates == bonus)[0])
         self._context, self.ready, self._behind = branches.select(hit), blocks[hit], -1
-        return True

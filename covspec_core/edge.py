@@ -40,8 +40,14 @@ class Edge:
         self._text = self._text[: self._told] + skipped
         self._told = len(self._text)
 
-    def verify(self, message: Draft) -> Verdict:
-        """Judge a block in one pass; the cache is left at the last token but one."""
+    def verify(self, message: Draft, bonus: bool = True) -> Verdict:
+        """Judge a block in one pass; the cache is left at the last token but one.
+
+        Args:
+            message: The block.
+            bonus: Whether the next token is written behind a block that stands; where both sides
+                know that the device goes on behind it, it is told but not written.
+        """
         self.hear(message.skipped.tolist())
         block = message.block.tolist()
         laws = self._laws(self._text + block, len(block) + 1)
@@ -54,14 +60,14 @@ class Edge:
             if token in self._model.eos_ids:
                 verdict = Verdict(message.round, accepted + 1, token)
                 break
+        written = bonus or verdict is not None
         if verdict is None:
-            position = len(self._text) + len(block)
-            bonus = self._sampler.draw(laws[-1], position, BONUS)
-            verdict = Verdict(message.round, len(block), bonus)
+            next_token = self._sampler.draw(laws[-1], len(self._text) + len(block), BONUS)
+            verdict = Verdict(message.round, len(block), next_token)
         self._text += block[: verdict.accepted]
         self._told = len(self._text)
         self._context.rollback(min(self._context.n_tokens, len(self._text)))
-        if verdict.token is not None and not self._ended(block[: verdict.accepted]):
+        if written and verdict.token is not None and not self._ended(block[: verdict.accepted]):
             self._commit(verdict.token)
         return verdict
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from covspec_core import timeline
-from covspec_core.errors import InvalidRequest, LinkTimeout
+from covspec_core.accounting import STREAM_BYTES
+from covspec_core.errors import Interrupted, InvalidRequest, LinkTimeout
 from covspec_core.link import LinkTable
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.randomness import streams
 from covspec_core.rounds import Actions, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
-from covspec_core.sessions import STREAM_BYTES, Sessions
+from covspec_core.sessions import Sessions
 from covspec_core.source import Source
 from covspec_core.verification import WHOLE, Truncation
 
@@ -91,8 +93,13 @@ class Engine:
         return self.status()
 
     def status(self) -> Status:
-        """What a controller may see before the next round."""
-        return self.sessions.status()
+        """What a controller may see before the next round.
+
+        Raises:
+            ModelFailure: If the draft cannot go on; carries what was written so far.
+        """
+        with self._keeping_text():
+            return self.sessions.status()
 
     def round(self, action: RoundAction) -> RoundResult:
         """Play one draft-and-verify round; arrays of the result have one entry.
@@ -100,17 +107,29 @@ class Engine:
         Raises:
             InvalidAction: If the action lies outside the scenario's choices.
             SessionOver: If the last answer is complete.
-            LinkTimeout: If the link stays dead; carries what was written so far.
+            Interrupted: If the link stays dead or a model cannot go on; carries what was written
+                so far.
         """
         return self.play(Actions.of([action]))
 
     def play(self, actions: Actions) -> RoundResult:
         """:meth:`round` for an action that is already an array of one."""
-        written = tuple(self.source.text) if isinstance(self.source, LiveSource) else ()
-        try:
+        with self._keeping_text():
             return self.sessions.play(actions)
-        except LinkTimeout as error:
-            raise LinkTimeout(str(error), written) from error
+
+    @contextmanager
+    def _keeping_text(self) -> Iterator[None]:
+        """Whatever interrupts a round carries what was written so far."""
+        before = self._text()
+        try:
+            yield
+        except LinkTimeout as error:  # the tokens of this round never arrive
+            raise LinkTimeout(str(error), before) from error
+        except Interrupted as error:
+            raise type(error)(str(error), self._text()) from error
+
+    def _text(self) -> tuple[int, ...]:
+        return tuple(self.source.text) if isinstance(self.source, LiveSource) else ()
 
 
 def generate(
@@ -138,7 +157,9 @@ def generate(
         truncation: Which tokens may be drawn.
 
     Raises:
-        LinkTimeout: If the link stays dead; carries what was written so far.
+        InvalidRequest: If no prompt can be made of the request, or its answer has no room.
+        Interrupted: If the link stays dead or a model cannot go on; carries what was written so
+            far.
     """
     if limit < 1:
         raise InvalidRequest(f"an answer must be allowed at least 1 token, got {limit}")

@@ -49,13 +49,25 @@ class SessionOver(CoVSpecError, RuntimeError):
     """A round was asked of a session whose last request is finished."""
 
 
-class LinkTimeout(CoVSpecError, RuntimeError):
-    """A transfer did not end within the scenario's deadline.
+class Interrupted(CoVSpecError, RuntimeError):
+    """An answer that could not be finished.
 
     Attributes:
-        tokens: Token ids committed before the link failed, so that nothing is lost.
+        tokens: Token ids committed before, so that nothing is lost.
     """
 
     def __init__(self, message: str, tokens: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.tokens = tokens
+
+
+class LinkTimeout(Interrupted):
+    """A transfer did not end within the scenario's deadline."""
+
+
+class ModelFailure(Interrupted):
+    """A model cannot go on: it has no positions left, or its logits are no numbers."""
+
+
+class OutOfMemory(ModelFailure):
+    """A model has no memory left."""

@@ -23,13 +23,13 @@ class Exchange:
     def __init__(self, device: Device, edge: Edge, terms: wire.Terms) -> None:
         self._device, self._edge, self._terms = device, edge, terms
 
-    def verdict(self, message: wire.Draft) -> wire.Verdict:
-        """The edge's verdict on a block."""
+    def verdict(self, message: wire.Draft, bonus: bool = True) -> wire.Verdict:
+        """The edge's verdict on a block; ``bonus`` as in :meth:`Edge.verify`."""
         kind, vocab_size = self._terms.kind, self._terms.vocab_size
         judged = None if message.judged is None else int(message.judged.sum())
         counts = len(message.skipped), len(message.block)
         size = wire.upload_bytes(kind, *counts, vocab_size, judged)
-        verdict = self._edge.verify(self._travel(message, size))
+        verdict = self._edge.verify(self._travel(message, size), bonus)
         size = wire.download_bytes(kind, verdict.token is None, vocab_size)
         return self._travel(verdict, size)
 

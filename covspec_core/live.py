@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core import wire
 from covspec_core.acceptance import GRID, AcceptanceHead, features_of
-from covspec_core.device import Device, Sampler
+from covspec_core.device import Block, Device, Sampler
 from covspec_core.edge import Edge
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.exchange import Exchange
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
-from covspec_core.reduction import VisualStates, activity
+from covspec_core.reduction import Merging, VisualStates, activity
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Requests, as_float16
 
@@ -50,12 +50,14 @@ class Pair:
         target: The large one on the edge.
         order: Ranks visual tokens; every share kept is a prefix.
         head: Foresees the acceptance; without one every chance is said to be 0.
+        merging: Merges dropped visual tokens into some of the kept; without it they are gone.
     """
 
     draft: VisionLanguageModel
     target: VisionLanguageModel
     order: Callable[[VisualStates], NDArray[np.int64]]
     head: AcceptanceHead | None = None
+    merging: Merging | None = None
 
     def __post_init__(self) -> None:
         if self.draft.vocab_size != self.target.vocab_size:
@@ -68,6 +70,15 @@ class Pair:
                 f"the acceptance head must read {self.draft.hidden_size} hidden entries, "
                 f"got {self.head.hidden_size}"
             )
+
+    def seen(
+        self, prompt: Prompt, states: VisualStates, order: NDArray[np.int64], keep: float
+    ) -> tuple[Prompt, NDArray[np.int64]]:
+        """What the draft reads at a share: its prompt, and which visual tokens of it."""
+        if self.merging is None:
+            return prompt, kept_tokens(order, keep)
+        merged = self.merging(states, order, round(keep * len(order)))
+        return prompt.merged(merged), merged.kept
 
 
 def kept_tokens(order: NDArray[np.int64], keep: float) -> NDArray[np.int64]:
@@ -153,9 +164,11 @@ class LiveSource:
         self._sampler = Sampler(
             request.key, self._temperature, self._kind.shared_noise, self._truncation
         )
-        self.text, self._skipped = [], []
+        self.text, self._skipped, self._owed = [], [], False
         self._prompt = self._pair.draft.prompt(request.image, request.question)
         self._target_prompt = self._pair.target.prompt(request.image, request.question)
+        self._check_room(self._pair.draft, self._prompt)
+        self._check_room(self._pair.target, self._target_prompt)
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
         self._ranking: tuple[VisualStates, NDArray[np.int64]] | None = None
@@ -175,10 +188,20 @@ class LiveSource:
             self._ranking = states, self._pair.order(states)
         return self._ranking
 
+    def _check_room(self, model: VisionLanguageModel, prompt: Prompt) -> None:
+        if len(prompt.ids) + self._limit > model.max_tokens:
+            raise InvalidRequest(
+                f"a prompt of {len(prompt.ids)} tokens and an answer of up to {self._limit} must "
+                f"fit the {model.max_tokens} positions of the model; lower the limit or ask less"
+            )
+
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device reads the prompt with a share of the visual tokens."""
-        kept = None if keep[0] == 1 else kept_tokens(self._ranked()[1], float(keep[0]))
-        self.device.start(self._prompt, self._sampler, kept)
+        prompt, kept = self._prompt, None
+        if keep[0] < 1:
+            states, order = self._ranked()
+            prompt, kept = self._pair.seen(prompt, states, order, float(keep[0]))
+        self.device.start(prompt, self._sampler, kept)
 
     def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
         """Draft a block."""
@@ -204,37 +227,56 @@ class LiveSource:
         if move.alone[0]:
             self.device.forget()
             written = self.edge.decode(self._unsent(), int(move.burst[0]))
-            self._skipped, end = [], _End()
+            self._skipped, self._owed, end = [], True, _End()
         elif move.local[0]:
             written = self._until_end(self._block.tokens)
             end = _End(deviations=int(self._audit(len(written)).sum()))
             self._skipped = self._skipped + written
         else:
-            written, end = self._verify(move.bonus)
+            written, end = self._verify(move)
         self.text = (self.text + written)[: self._limit]
         self.device.settle(before + (len(written) if move.local[0] else end.accepted))
         judged = len(written) if move.local[0] else end.accepted + end.rejected
         return self._outcome(before, end, judged)
 
-    def _verify(self, bonus: bool) -> tuple[list[int], _End]:
+    def _verify(self, move: Move) -> tuple[list[int], _End]:
         judged = ~self._sure if self._gate == "token" else None
-        message = self.device.message(self._number, self._unsent(), self._block, judged)
-        verdict, self._skipped = self._exchange.verdict(message), []
+        early = move.early and len(self._block) > 1
+        verdict = self._early_verdict(move) if early else self._verdict(self._block, move, judged)
         standing = self._block.tokens[: verdict.accepted]
         passed = np.zeros(0, dtype=bool) if judged is None else ~judged[: verdict.accepted]
         wrong = int((self._audit(verdict.accepted) & passed).sum()) if passed.any() else 0
         end = _End(verdict.accepted, int(passed.sum()), False, wrong)
         rejected = verdict.accepted < len(self._block)
         ended = bool(standing) and standing[-1] in self._pair.target.eos_ids
-        if ended or not (bonus or rejected):
+        self._owed = not ended and (move.bonus or rejected)
+        if not self._owed:
             return standing, end
         token, tail = self._exchange.token(self._block, verdict, len(self.text))
         return [*standing, token], end._replace(rejected=rejected, tail=tail)
 
+    def _verdict(
+        self, block: Block, move: Move, judged: NDArray[np.bool_] | None = None
+    ) -> wire.Verdict:
+        message = self.device.message(self._number, self._unsent(), block, judged)
+        self._skipped = []
+        return self._exchange.verdict(message, move.bonus)
+
+    def _early_verdict(self, move: Move) -> wire.Verdict:
+        """On the first token, then, unless it was refused or ends the answer, on the others."""
+        first, others = self._block.first(1), self._block.part(slice(1, None))
+        verdict = self._verdict(first, move._replace(bonus=False))
+        if verdict.accepted == 0 or first.tokens[0] in self._pair.target.eos_ids:
+            return verdict
+        message = self.device.message(self._number, [], others)
+        second = self._exchange.verdict(message, move.bonus)
+        return replace(second, accepted=second.accepted + 1)
+
     def _unsent(self) -> list[int]:
         """Ids that the edge lacks: a device that redraws repeats the last one behind a verdict."""
         heard = len(self.text) - len(self._skipped)
-        repeated = self.text[heard - 1 : heard] if self._kind.device_redraws and heard else []
+        owed = self._kind.device_redraws and self._owed
+        repeated = self.text[heard - 1 : heard] if owed else []
         return repeated + self._skipped
 
     def _until_end(self, tokens: list[int]) -> list[int]:
@@ -282,10 +324,12 @@ class LiveSource:
         lives = outcome.emitted[0] > length if move.bonus else not outcome.done[0]
         if not (outcome.accepted[0] == length > 0 and lives) or steps[0] == 0:
             return np.array([False])
+        # Behind the limit nothing is drafted: the models may have no positions there.
+        ahead = min(int(steps[0]), self._limit - len(self.text))
         if not move.bonus:
-            self.device.go_on(self.text, int(steps[0]))
+            self.device.go_on(self.text, ahead)
             return np.array([True])
-        hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), int(steps[0]))
+        hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), ahead)
         return np.array([hit])
 
     def look(self, place: Place) -> Ahead:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from covspec_core.acceptance import load_head
+from covspec_core.errors import InvalidSetting
 from covspec_core.live import Pair
 from covspec_core.models.hf import HFModel
-from covspec_core.reduction import ReductionSettings, reduction
+from covspec_core.reduction import ReductionSettings, merging, reduction
 
 
 def load_pair(
     draft: str,
     target: str,
-    ranking: str | ReductionSettings,
+    ranking: str | Mapping[str, Any] | ReductionSettings,
     head: str | None,
     device: str = "cpu",
     dtype: str = "float32",
@@ -26,11 +29,11 @@ def load_pair(
     Args:
         draft: Folder or hub name of the small model.
         target: Folder or hub name of the large model.
-        ranking: How the device ranks visual tokens: name or settings of a reduction.
+        ranking: How the device ranks visual tokens, as ``ReductionSettings.of`` takes it.
         head: File of the acceptance head; without one nothing is foreseen.
         device: Torch device.
         dtype: Torch dtype of the weights.
-        decoder: Who runs the language models: ``auto``, ``lean`` or ``library``.
+        decoder: Who runs the language models, one of ``protocol.DECODERS``.
 
     Raises:
         InvalidSetting: If a model does not load or the two do not fit.
@@ -38,18 +41,20 @@ def load_pair(
     settings = ReductionSettings.of(ranking)
     large = HFModel(target, device=device, dtype=dtype, decoder=decoder)
     small = load_draft(draft, settings, large, device, dtype, decoder)
+    check_vocabularies(small, large)
     rank = reduction(settings)
     return Pair(
         draft=small,
         target=large,
         order=lambda states: rank(states, np.random.default_rng(0)),
         head=None if head is None else load_head(Path(head)),
+        merging=merging(settings),
     )
 
 
 def load_draft(
     draft: str,
-    ranking: str | ReductionSettings,
+    ranking: str | Mapping[str, Any] | ReductionSettings,
     target: str | HFModel,
     device: str = "cpu",
     dtype: str = "float32",
@@ -63,7 +68,7 @@ def load_draft(
         target: The large model, or its folder or hub name; only ``verifier_guided`` asks it.
         device: Torch device.
         dtype: Torch dtype of the weights.
-        decoder: Who runs the language models: ``auto``, ``lean`` or ``library``.
+        decoder: Who runs the language models, one of ``protocol.DECODERS``.
 
     Raises:
         InvalidSetting: If a model does not load.
@@ -81,4 +86,27 @@ def load_draft(
         reads_encoder=settings.name == "visionzip",
         guide=target if guided and isinstance(target, HFModel) else None,
         decoder=decoder,
+    )
+
+
+def check_vocabularies(draft: HFModel, target: HFModel) -> None:
+    """Refuse a pair in which one id can mean two tokens.
+
+    Every token that a law can hold must have the same id on both sides; how far either head is
+    padded beyond them does not matter.
+
+    Raises:
+        InvalidSetting: If a token differs; names the first.
+    """
+    small, large = draft.vocabulary, target.vocabulary
+    if small == large:
+        return
+    differing = [token for token in {**large, **small} if small.get(token) != large.get(token)]
+    token = min(differing, key=lambda token: large.get(token, small.get(token, 0)))
+    here, there = (
+        f"is {known[token]}" if token in known else "is unknown" for known in (small, large)
+    )
+    raise InvalidSetting(
+        f"draft and target must share one vocabulary, {len(differing)} tokens differ: "
+        f"{token!r} {here} in {draft.name} and {there} in {target.name}"
     )

@@ -21,6 +21,7 @@ class HardwareProfile:
         device_prefill_s: The draft reads image and question and ranks the visual tokens.
         edge_prefill_s: The target reads image and question.
         catch_up_s: The draft reads one token that the edge decoded without it.
+        edge_catch_up_s: The target reads one token that the device committed without it.
         device_w: Power of the device while it computes.
         radio_w: Power of the device's radio while a transfer lasts.
         vocab_size: Entries of a law on the wire (of the pair that the profile stands for).
@@ -34,6 +35,7 @@ class HardwareProfile:
     device_prefill_s: float
     edge_prefill_s: float
     catch_up_s: float
+    edge_catch_up_s: float
     device_w: float
     radio_w: float
     vocab_size: int

@@ -14,7 +14,7 @@ from covspec_core.acceptance import AcceptanceHead, features_of, standing
 from covspec_core.device import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
-from covspec_core.live import Pair, Request, foresee, kept_tokens, statistics
+from covspec_core.live import Pair, Request, foresee, statistics
 from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
 from covspec_core.recording import (
     FORMAT,
@@ -143,7 +143,8 @@ def read(
     target = sampler.law(_along(pair.target, target_prompt, None, tokens).logits)
     states = pair.draft.visual_states(prompt)
     order = pair.order(states)
-    drafts = [_along(pair.draft, prompt, kept_tokens(order, keep), tokens) for keep in keep_levels]
+    seen = [pair.seen(prompt, states, order, keep) for keep in keep_levels]
+    drafts = [_along(pair.draft, *each, tokens) for each in seen]
     return Reading(sampler, prompt, states, tokens, target, drafts)
 
 

@@ -38,6 +38,8 @@ class Scenario:
         max_skipped: Tokens that may stand unchecked at most (gate).
         post_verify: A block that stands brings no bonus token: the device goes on behind it while
             it is checked, whatever the branch width (PEARL, arXiv 2408.11850).
+        pre_verify: The first token of a longer block is judged while the others are drafted; a gate
+            has to be off then, since it reads a whole block.
         edge_burst: Tokens the edge decodes alone when the draft length is 0.
         requests: Requests of one session.
         link_rows: Realisations of the link to draw from.
@@ -58,6 +60,7 @@ class Scenario:
     gate_levels: tuple[float, ...] = ()
     max_skipped: int = 16
     post_verify: bool = False
+    pre_verify: bool = False
     edge_burst: int = 8
     requests: int = 4
     link_rows: int = 128

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from covspec_core import timeline, wire
+from covspec_core import timeline
+from covspec_core.accounting import STREAM_BYTES, Books
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.link import LinkTable
 from covspec_core.randomness import mix, uniform
@@ -28,8 +29,6 @@ from covspec_core.source import STATISTICS, Move, Outcome, Place, Source
 from covspec_core.status import StatusTracker
 
 _ROW, _OFFSET, _DEVICE, _EDGE, _REQUEST = range(5)
-STREAM_BYTES = wire.HEADER.size + wire.ID_BYTES
-"""Message in which the edge streams one token."""
 
 
 class Sessions:
@@ -55,7 +54,7 @@ class Sessions:
         self.statistics = np.zeros((size, len(STATISTICS)))
         self.now_s, self.request_s, self.edge_ready_s = floats.copy(), floats.copy(), floats.copy()
         self.streaming = np.zeros(size, dtype=bool)
-        self.unchecked, self.lag = ints.copy(), ints.copy()
+        self.unchecked, self.lag, self.owed = ints.copy(), ints.copy(), floats > 0
         self._tracker = StatusTracker(size)
         self._status: Status | None = None
 
@@ -87,7 +86,7 @@ class Sessions:
         self.statistics[rows] = requests.statistics
         self.request_s[rows] = self.now_s[rows]
         self.now_s[rows], self.edge_ready_s[rows] = start
-        self.streaming[rows] = self.place.awake[rows] = False
+        self.streaming[rows] = self.owed[rows] = self.place.awake[rows] = False
         self.place.key[rows] = keys
         for values in (self.place.position, self.place.ready, self.unchecked, self.lag):
             values[rows] = 0
@@ -171,6 +170,7 @@ class Sessions:
             judged=drafted.unsure if by_token else length,
             sure=gate if by_token else np.full(self.size, GATE_OFF),
             bonus=not self.scenario.post_verify,
+            early=self.scenario.pre_verify,
         )
 
     def _check(self, actions: Actions) -> None:
@@ -184,6 +184,9 @@ class Sessions:
         ):
             if values.max() > most:
                 raise InvalidAction(f"{name} must be at most {most}, got {values.max()}")
+        gates = actions.gate_threshold
+        if self.scenario.pre_verify and np.isfinite(gates).any():
+            raise InvalidAction(f"gate_threshold must be inf with pre_verify, got {gates.min()}")
 
     def _check_deadline(self, seconds: Floats, rows: Ints) -> None:
         late = seconds > self.scenario.deadline_s
@@ -194,35 +197,24 @@ class Sessions:
             )
 
     def _account(self, move: Move, width: Ints, outcome: Outcome) -> RoundResult:
-        called = ~move.local
-        sent = self.now_s + self._draft_s(move)
-        up, down = self._bytes(move, outcome)
-        trip = timeline.call(
-            self.path,
-            sent_s=sent,
-            bytes_up=up,
-            # Of a burst only the message of the last token is waited for.
-            bytes_down=np.where(move.alone, STREAM_BYTES, down),
-            edge_ready_s=self.edge_ready_s,
-            work_s=self._edge_work_s(move, outcome),
-            streaming=self.streaming & move.alone,
-        )
-        # A branch that is drafted ahead lives until the first answer.
-        window_s = np.where(called, trip.received_s, sent) - sent
-        trip, up, down = self._call_again(trip, up, down, outcome)
-        received = np.where(called, trip.received_s, sent)
+        books = Books(
+            self.scenario, self.path, self.place, self.now_s, self.edge_ready_s, self.streaming,
+            self.unchecked, self.owed, self.lag,
+        )  # fmt: skip
+        called, course = ~move.local, books.course(move, outcome)
+        trip, received = course.trip, course.received_s
         self._check_deadline(received - self.now_s, np.arange(self.size))
         width = np.where(called & ~move.alone, width if move.bonus else 1, 0)
-        steps = self._ahead(move, width, window_s)
+        steps = books.steps_ahead(move, width, course.window_s)
         hit = self.source.branch(self.place, outcome, move, width, steps)
         result = RoundResult(
             started_s=self.now_s.copy(),
-            sent_s=sent,
-            arrived_s=np.where(called, trip.arrived_s, sent),
-            verify_s=np.where(called, trip.verify_s, sent),
-            verified_s=np.where(called, trip.verified_s, sent),
+            sent_s=course.sent_s,
+            arrived_s=np.where(called, trip.arrived_s, course.sent_s),
+            verify_s=np.where(called, trip.verify_s, course.sent_s),
+            verified_s=np.where(called, trip.verified_s, course.sent_s),
             received_s=received,
-            first_s=received - self._streamed_s(move, outcome),
+            first_s=received - books.streamed_s(move, outcome),
             drafted=move.length,
             accepted=outcome.accepted - outcome.unjudged,
             rejected=outcome.rejected,
@@ -232,10 +224,10 @@ class Sessions:
             deviations=outcome.deviations,
             hit=hit,
             branch_steps=steps,
-            bytes_up=up,
-            bytes_down=down,
-            charged=self._charged(move, outcome),
-            energy_j=self._energy_j(sent, width, steps, np.where(called, trip.radio_s, 0.0)),
+            bytes_up=course.bytes_up,
+            bytes_down=course.bytes_down,
+            charged=books.charged(move, outcome),
+            energy_j=books.energy_j(course, width, steps),
             request_done=outcome.done,
             session_done=outcome.done & (self.request + 1 >= self.scenario.requests),
         )
@@ -244,70 +236,6 @@ class Sessions:
         self._status = None
         return result
 
-    def _ahead(self, move: Move, width: Ints, window_s: Floats) -> Ints:
-        """Draft steps taken ahead while a block is checked."""
-        where = self.scenario.profile, self.path, self.place.keep
-        most = self.scenario.draft_lengths[-1]
-        if move.bonus:
-            return timeline.branch_steps(*where, width, window_s, most)
-        return np.where(width > 0, timeline.ahead_steps(*where, window_s, most), 0)
-
-    def _draft_s(self, move: Move) -> Floats:
-        """Draft steps; to look ahead the device has taken the first one before it was asked."""
-        profile = self.scenario.profile
-        least = np.where(self.place.awake, 1, 0)
-        steps = np.maximum(np.maximum(move.length, least) - self.place.ready, 0)
-        missed = np.where(steps > 0, self.lag, 0)
-        seconds = profile.draft_s(self.place.keep) * steps + profile.catch_up_s * missed
-        return seconds * self.path.device_factor
-
-    def _bytes(self, move: Move, outcome: Outcome) -> tuple[Ints, Ints]:
-        kind, vocab = self.scenario.protocol, self.scenario.profile.vocab_size
-        silent = move.local | (move.alone & self.streaming)
-        judged = move.judged if self.scenario.gate == "token" else None
-        # A device that redraws repeats the token behind the last verdict.
-        repeated = kind.device_redraws * (self.place.position > self.unchecked)
-        size = wire.upload_bytes(kind, self.unchecked + repeated, move.length, vocab, judged)
-        up = np.where(silent, 0, size)
-        verdict = np.where(move.local, 0, wire.download_bytes(kind, outcome.rejected, vocab))
-        return up, np.where(move.alone, STREAM_BYTES * outcome.emitted, verdict)
-
-    def _call_again(
-        self, trip: timeline.Trip, up: Ints, down: Ints, outcome: Outcome
-    ) -> tuple[timeline.Trip, Ints, Ints]:
-        """A call and its bytes, a second exchange included."""
-        kind, vocab = self.scenario.protocol, self.scenario.profile.vocab_size
-        again = wire.again(kind, outcome.rejected, outcome.tail)
-        more_up, more_down = wire.again_bytes(kind, vocab)
-        trip = timeline.call_again(self.path, trip, again, more_up, more_down)
-        return trip, up + again * more_up, down + again * more_down
-
-    def _edge_work_s(self, move: Move, outcome: Outcome) -> Floats:
-        profile = self.scenario.profile
-        unchecked, emitted = self.unchecked.astype(float), outcome.emitted.astype(float)
-        catch_up = profile.verify_slope * profile.edge_step_s * unchecked
-        alone = profile.edge_step_s * emitted
-        check: Floats = profile.verify_s(move.length + 1)
-        return catch_up + np.where(move.alone, alone, check)
-
-    def _streamed_s(self, move: Move, outcome: Outcome) -> Floats:
-        """Seconds between the first and the last token of a burst."""
-        step = self.scenario.profile.edge_step_s * self.path.edge_factor
-        return np.where(move.alone, step * (outcome.emitted - 1), 0.0)
-
-    def _charged(self, move: Move, outcome: Outcome) -> Ints:
-        """Judged drafts and bonus tokens; a redrawn token is free (calibration, reading C)."""
-        checked = move.judged + (outcome.emitted > outcome.accepted) * ~outcome.rejected
-        return np.where(move.local, 0, np.where(move.alone, outcome.emitted, checked))
-
-    def _energy_j(self, sent: Floats, width: Ints, steps: Ints, radio_s: Floats) -> Floats:
-        profile = self.scenario.profile
-        step = profile.draft_s(self.place.keep) * self.path.device_factor
-        ahead: Floats = step * (width > 0) * (1 + profile.branch_factor(width) * steps)
-        busy_s: Floats = sent - self.now_s + ahead
-        energy: Floats = profile.device_w * busy_s + profile.radio_w * radio_s
-        return energy
-
     def _advance(self, move: Move, result: RoundResult, edge_s: Floats) -> None:
         self.now_s = result.received_s.copy()
         self.edge_ready_s = edge_s
@@ -315,6 +243,8 @@ class Sessions:
         self.place.position += result.emitted
         self.place.ready = np.where(result.hit, result.branch_steps, 0)
         self.unchecked = np.where(move.local, self.unchecked + result.emitted, 0)
+        followed = result.emitted > result.accepted + result.skipped
+        self.owed = np.where(move.local, self.owed, followed)
         # Tokens that the edge wrote alone reach the draft's cache with its next step.
         self.lag = np.where(move.alone, self.lag + result.emitted, 0)
         done = np.flatnonzero(result.request_done)

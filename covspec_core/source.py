@@ -80,6 +80,8 @@ class Move(NamedTuple):
         sure: Confidence from which a token of a checked block stands unjudged.
         bonus: A block that stands brings the target's next token; otherwise the device has gone on
             behind it (PEARL's post-verify, arXiv 2408.11850).
+        early: The first token of a longer block is judged while the device drafts the others
+            (PEARL's pre-verify).
     """
 
     length: Ints
@@ -88,6 +90,7 @@ class Move(NamedTuple):
     judged: Ints
     sure: Floats
     bonus: bool = True
+    early: bool = False
 
     @property
     def alone(self) -> Bools:

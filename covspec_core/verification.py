@@ -49,7 +49,8 @@ class Truncation:
             return law_
         order = np.argsort(-law_, axis=-1, kind="stable")
         ordered = np.take_along_axis(law_, order, -1)
-        ordered[..., self.top_k :] = 0.0
+        if self.top_k is not None:
+            ordered[..., self.top_k :] = 0.0
         if self.top_p is not None and self.top_p < 1:
             mass = ordered.cumsum(-1)
             before = np.concatenate([np.zeros_like(mass[..., :1]), mass[..., :-1]], -1)

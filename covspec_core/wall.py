@@ -1,9 +1,9 @@
 """The wall clock: both models on one machine, as ordinary speculative decoding, in real seconds.
 
 Blocks are drafted, judged, gated and committed by the code of the virtual clock; only the account
-of time differs. Nothing travels, so there is no link to wait for: no message is encoded and no
-branch is drafted ahead, which would take the seconds that it should save. Seconds are read when the
-models' outputs are in memory, after an accelerator has finished.
+of time differs. There is no link to wait for, so no branch is drafted ahead, which would take the
+seconds that it should save. Seconds are read when the models' outputs are in memory, after an
+accelerator has finished.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core import wire
 from covspec_core.channels import ConstantLink
 from covspec_core.engine import Controller, realise_links
-from covspec_core.errors import InvalidRequest
+from covspec_core.errors import Interrupted, InvalidRequest
+from covspec_core.exchange import Exchange, Message
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.rounds import Actions, Floats, Ints, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import STATISTICS, Facts, Move, Outcome
 from covspec_core.status import NEW_SHARE
+from covspec_core.verification import WHOLE, Truncation
 
 LOCAL: Final = ConstantLink(up_bps=1e12, down_bps=1e12, rtt_s=(0.0, 0.0))
 """What a status reports for the way within a machine, 1 Tbit/s; no time is charged for it."""
@@ -60,6 +61,13 @@ class WallAnswer:
         return len(self.ids) / self.seconds
 
 
+class LocalExchange(Exchange):
+    """Hands ids over as they are; laws become what the protocol's format makes of them."""
+
+    def _travel(self, message: Message, size: int) -> Message:
+        return message if self._terms.kind.shared_noise else super()._travel(message, size)
+
+
 class LocalSource(LiveSource):
     """Live models in one process, where nothing is computed that only measures.
 
@@ -68,18 +76,27 @@ class LocalSource(LiveSource):
         scenario: Protocol and reading of the gate.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
+        truncation: Which tokens may be drawn.
         watched: A controller reads statuses; without one their signals are not computed.
     """
 
     request: Request
 
     def __init__(
-        self, pair: Pair, scenario: Scenario, temperature: float, limit: int, watched: bool
+        self,
+        pair: Pair,
+        scenario: Scenario,
+        temperature: float,
+        limit: int,
+        truncation: Truncation,
+        watched: bool,
     ) -> None:
         super().__init__(
-            pair, scenario.protocol, temperature, limit, lambda key: self.request, scenario.gate
-        )
+            pair, scenario.protocol, temperature, limit, lambda key: self.request, scenario.gate,
+            truncation,
+        )  # fmt: skip
         self.watched = watched
+        self._exchange = LocalExchange(self.device, self.edge, self._terms)
 
     def _statistics(self) -> Floats:
         return super()._statistics() if self.watched else np.zeros(len(STATISTICS))
@@ -89,11 +106,6 @@ class LocalSource(LiveSource):
             return super()._facts(judged)
         nothing = np.zeros(1)
         return Facts(nothing, nothing, nothing, nothing)
-
-    def _ask(self, judged: NDArray[np.bool_] | None) -> wire.Verdict:
-        message = self.device.message(self._number, self._skipped, self._block, judged)
-        self._skipped = []
-        return self.edge.verify(message)
 
     def _audit(self, count: int) -> NDArray[np.bool_]:
         return np.zeros(
@@ -142,7 +154,7 @@ class WallSessions(Sessions):
             emitted=outcome.emitted,
             deviations=outcome.deviations,
             hit=none > 0, branch_steps=none, bytes_up=none, bytes_down=none,
-            charged=self._charged(move, outcome),
+            charged=none,
             energy_j=np.full(1, np.nan),
             request_done=outcome.done,
             session_done=outcome.done,
@@ -156,11 +168,14 @@ class WallSessions(Sessions):
 
     def _learn_speeds(self, move: Move, outcome: Outcome, received: Floats) -> None:
         """Running means of measured seconds over those of the profile."""
+        profile = self.scenario.profile
+        work = np.where(
+            move.alone, profile.edge_step_s * outcome.emitted, profile.verify_s(move.length + 1)
+        )
         for factor, measured, told in (
             (self.path.device_factor, self._drafted_s - self._began_s,
-             self._draft_s(move) / self.path.device_factor),
-            (self.path.edge_factor, received - self._drafted_s,
-             np.where(move.local, 0.0, self._edge_work_s(move, outcome))),
+             profile.draft_s(self.place.keep) * move.length),
+            (self.path.edge_factor, received - self._drafted_s, np.where(move.local, 0.0, work)),
         ):  # fmt: skip
             if told[0] > 0:
                 factor += NEW_SHARE * (measured / told - factor)
@@ -181,6 +196,7 @@ class WallEngine:
         controller: Sets the controls of every round; one action for all rounds costs no status.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
+        truncation: Which tokens may be drawn.
         clock: Seconds from any start.
 
     Raises:
@@ -194,6 +210,7 @@ class WallEngine:
         controller: Controller | RoundAction,
         temperature: float,
         limit: int,
+        truncation: Truncation = WHOLE,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if limit < 1:
@@ -203,20 +220,25 @@ class WallEngine:
             edge_factor=(1.0, 1.0),
         )  # fmt: skip
         watched = not isinstance(controller, RoundAction)
-        self.source = LocalSource(pair, scenario, temperature, limit, watched)
+        self.source = LocalSource(pair, scenario, temperature, limit, truncation, watched)
         self.sessions = WallSessions(scenario, self.source, clock)
         self._controller = controller
         self._always = Actions.of([controller]) if isinstance(controller, RoundAction) else None
 
     def answer(self, request: Request) -> WallAnswer:
-        """Answer one request."""
+        """Answer one request.
+
+        Raises:
+            InvalidRequest: If no prompt can be made of the request, or its answer has no room.
+            Interrupted: If a model cannot go on; carries what was written so far.
+        """
         self.source.request = request
         self.sessions.start()
         if not isinstance(self._controller, RoundAction):
             self._controller.begin(1)
         results: list[RoundResult] = []
         while not results or not results[-1].session_done[0]:
-            results.append(self.sessions.play(self._decide()))
+            results.append(self._play())
         return WallAnswer(
             answer=self.source.answer,
             ids=tuple(self.source.text),
@@ -225,6 +247,13 @@ class WallEngine:
             seconds=float(results[-1].received_s[0]),
             ttft_s=float(results[0].first_s[0]),
         )
+
+    def _play(self) -> RoundResult:
+        written = tuple(self.source.text)
+        try:
+            return self.sessions.play(self._decide())
+        except Interrupted as error:
+            raise type(error)(str(error), written) from error
 
     def _decide(self) -> Actions:
         if isinstance(self._controller, RoundAction):

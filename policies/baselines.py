@@ -14,7 +14,7 @@ from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import Actions, Status
 from covspec_core.scenario import Scenario
-from covspec_core.wire import protocol
+from env.presets import ProtocolSettings, build
 
 GIVEN: Final = frozenset(("profile", "link"))
 """Fields that belong to the world, not to what is compared in it."""
@@ -45,7 +45,7 @@ def read_changes(values: Any, where: str) -> dict[str, Any]:
     """Fields of a scenario to replace, from plain values.
 
     Args:
-        values: Names and values; the protocol goes by its name.
+        values: Names and values; the protocol by its name, or as in a file of its group.
         where: For messages.
 
     Raises:
@@ -59,7 +59,9 @@ def read_changes(values: Any, where: str) -> dict[str, Any]:
         raise InvalidSetting(f"{where}.scenario allows {sorted(allowed)}, got unknown {unknown}")
     changes = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     if "protocol" in changes:
-        changes["protocol"] = protocol(changes["protocol"])
+        kind = changes["protocol"]
+        kind = kind if isinstance(kind, Mapping) else {"name": kind}
+        changes["protocol"] = build(ProtocolSettings, kind, f"{where}.scenario.protocol").made()
     return changes
 
 

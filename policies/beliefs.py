@@ -65,7 +65,12 @@ class RoundTimes:
         return seconds[:, None]
 
     def seconds(
-        self, status: Status, length: Ints, refused: Any, delay_scale: float = 1.0
+        self,
+        status: Status,
+        length: Ints,
+        refused: Any,
+        delay_scale: float = 1.0,
+        ready_scale: float = 1.0,
     ) -> Floats:
         """Seconds of a round of every length.
 
@@ -74,13 +79,14 @@ class RoundTimes:
             length: Draft lengths, shape ``[n]`` or ``[B, n]``; 0 is the edge alone.
             refused: Seconds that a rejection's message is expected to take, up to ``[B, n]``.
             delay_scale: Factor on the round trip.
+            ready_scale: Factor on the tokens that a branch left ready.
 
         Returns:
             Shape ``[B, n]``.
         """
         profile = self._profile
         device, edge = status["device_factor"][:, None], status["edge_factor"][:, None]
-        steps = np.maximum(length - status["ready"][:, None], 0)
+        steps = np.maximum(length - ready_scale * status["ready"][:, None], 0)
         trip = delay_scale * status["rtt_s"][:, None]
         draft_s = profile.draft_s(self._keep) * device * steps
         check_s = profile.verify_s(length + 1) * edge + trip + refused

@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image
 
 from covspec_core.engine import Answer, Controller, generate
-from covspec_core.errors import InvalidSetting, LinkTimeout
+from covspec_core.errors import Interrupted, InvalidSetting
 from covspec_core.images import load_image, make_request
-from covspec_core.recording import load_recording
 from covspec_core.scenario import Scenario
 from covspec_core.wall import WallAnswer, WallEngine
 from env.play import World
@@ -56,7 +55,7 @@ class Decoding:
     def run(self, say: Callable[[str], None]) -> Answer | WallAnswer:
         """Load the models and answer."""
         # Imported here: transformers takes seconds that a wrong setting should not cost.
-        from covspec_core.models.hf import hide_progress
+        from covspec_core.models.loading import hide_progress
         from covspec_core.pairs import load_pair
 
         hide_progress()
@@ -67,18 +66,19 @@ class Decoding:
             model.decoder,
         )  # fmt: skip
         request = make_request(self.image, self.question, self.seed)
-        if self.clock == "wall":
-            return WallEngine(
-                self.scenario, pair, self.controller, model.temperature, model.limit
-            ).answer(request)
         try:
+            if self.clock == "wall":
+                return WallEngine(
+                    self.scenario, pair, self.controller,
+                    model.temperature, model.limit, model.truncation,
+                ).answer(request)  # fmt: skip
             return generate(
                 self.scenario, pair, request, self.controller,
                 model.temperature, model.limit, self.seed, truncation=model.truncation,
             )  # fmt: skip
-        except LinkTimeout as error:
+        except Interrupted as error:
             written = pair.target.decode(np.array(error.tokens, dtype=np.int64))
-            raise LinkTimeout(f"{error}; written so far: {written!r}", error.tokens) from error
+            raise type(error)(f"{error}; written so far: {written!r}", error.tokens) from error
 
 
 def read_decoding(config: Mapping[str, Any]) -> Decoding:
@@ -95,10 +95,11 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
     chosen = ControllerSettings.of(config["controller"], "controller")
     tuning, seed = build(TuningSettings, config["tuning"], "tuning"), read_seed(config)
     image = load_image(str(config["image"]))
-    recording = load_recording(model.recording)
+    # Only a tuned controller needs the recording, which may not be of the pair that answers.
     tuned = TunedOnce(
-        lambda: World.load(scenario, "train", recording, seed), tuning, seed, lambda line: None
-    )
+        lambda: World.load(scenario, "train", model.recorded(), seed),
+        tuning, seed, lambda line: None,
+    )  # fmt: skip
     controller = make_controller(chosen, scenario, seed, tuned)
     if model.head is None and getattr(controller, "foresees", False):
         raise InvalidSetting(

@@ -17,6 +17,8 @@ from matplotlib.collections import LineCollection
 
 CELL = 16
 """Pixels of one visual token in a panel."""
+MOST_COLUMNS = 6
+"""Reductions side by side; more of them begin another band below."""
 VEIL, GREY = 0.22, 150.0
 """How much of a dropped token shows, and the level it fades to: no colour of its own."""
 
@@ -30,11 +32,12 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "divprune": ("#D55E00", "--", "D"),
     "visionzip": ("#E69F00", "--", "P"),
     "verifier_guided": ("#CC79A7", "--", "*"),
+    "visionzip+merging": ("#8c564b", "--", "p"),
     "random": ("#777777", ":", "x"),
     "uniform": ("#777777", "--", "+"),
     "none": ("#999999", "-.", "1"),
 }
-SPARE = ("#8c564b", "#7f3fbf", "#b5a000", "#c02060")
+SPARE = ("#7f3fbf", "#b5a000", "#c02060")
 TITLES = {"test": "in distribution"}
 SLOT, SPREAD = 0.08, 0.66
 """Room of one reduction, and of all at most, as shares of that between two keeps."""
@@ -51,41 +54,48 @@ Curves = Mapping[str, Mapping[str, Sequence[Point]]]
 def kept_side_by_side(
     image: Image.Image,
     orders: Mapping[str, NDArray[np.int64]],
-    keeps: Sequence[int],
+    kept: Mapping[tuple[str, int], NDArray[np.int64]],
     question: str,
     path: Path,
 ) -> None:
-    """What every reduction leaves of an image: one column a reduction, one row a keep.
+    """What every reduction leaves of an image: one column a reduction, one row a keep, in bands.
 
     Args:
         image: As the models see it; it is drawn square.
         orders: Order of the visual tokens by reduction, ``[n_visual]`` each, a square grid.
-        keeps: Visual tokens to keep.
+        kept: What is left by reduction and number of tokens kept.
         question: What was asked.
         path: PNG to write.
     """
     side = round(len(next(iter(orders.values()))) ** 0.5)
+    keeps = list(dict.fromkeys(keep for _, keep in kept))
     square = np.asarray(image.resize((side * CELL, side * CELL), Image.Resampling.LANCZOS))
+    columns, band = min(MOST_COLUMNS, len(orders)), len(keeps) + 1
+    rows = band * -(-len(orders) // columns)
     figure, panels = plt.subplots(
-        len(keeps) + 1, len(orders) + 1, layout="constrained", squeeze=False,
-        figsize=(1.45 * (len(orders) + 1) + 0.6, 1.45 * (len(keeps) + 1) + 0.6),
+        rows, columns + 1, layout="constrained", squeeze=False,
+        figsize=(1.45 * (columns + 1) + 0.6, 1.5 * rows + 0.6),
     )  # fmt: skip
     figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
     for axes in panels.flat:
         axes.set_axis_off()
     panels[0, 0].imshow(square)
     panels[0, 0].set_title("image", fontsize=9)
-    for column, (name, order) in enumerate(orders.items(), start=1):
-        drawn = _draw_ranks(panels[0, column], order, side)
-        panels[0, column].set_title(name.replace("_", " "), fontsize=9)
-        for row, keep in enumerate(keeps, start=1):
-            _draw_kept(panels[row, column], square, order[:keep], side)
-    for row, keep in enumerate(keeps, start=1):
-        panels[row, 0].text(0.95, 0.5, f"first {keep}\nof {side * side}", fontsize=9, ha="right",
-                            va="center", transform=panels[row, 0].transAxes)  # fmt: skip
+    for number, (name, order) in enumerate(orders.items()):
+        top, column = band * (number // columns), number % columns + 1
+        drawn = _draw_ranks(panels[top, column], order, side)
+        title = name.replace("_", " ").replace("+", " + ")
+        panels[top, column].set_title(title, fontsize=9)
+        for row, keep in enumerate(keeps, start=top + 1):
+            draw_kept(panels[row, column], square, kept[name, keep], side)
+    for top in range(0, rows, band):
+        for row, keep in enumerate(keeps, start=top + 1):
+            axes = panels[row, 0]
+            axes.text(0.95, 0.5, f"{keep} kept\nof {side * side}", fontsize=9, ha="right",
+                      va="center", transform=axes.transAxes)  # fmt: skip
     ends = [1, 10, side * side]
     bar = figure.colorbar(drawn, ax=panels[:, -1], fraction=0.06, aspect=30, ticks=ends)
-    bar.set_label("place in the order (top row)", fontsize=8)
+    bar.set_label("place in the order (top row of a band)", fontsize=8)
     bar.ax.set_yticklabels(map(str, ends), fontsize=8)
     bar.ax.minorticks_off()
     figure.suptitle(f"“{question}”", fontsize=10)
@@ -99,7 +109,7 @@ def _draw_ranks(axes: Any, order: NDArray[np.int64], side: int) -> Any:
                        norm=mpl.colors.LogNorm(1, len(order)))  # fmt: skip
 
 
-def _draw_kept(axes: Any, square: NDArray[np.uint8], kept: NDArray[np.int64], side: int) -> None:
+def draw_kept(axes: Any, square: NDArray[np.uint8], kept: NDArray[np.int64], side: int) -> None:
     """Kept tokens as they are and outlined, the others faded to grey."""
     mask = np.zeros(side * side, dtype=bool)
     mask[kept] = True

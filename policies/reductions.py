@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from covspec_core.errors import CoVSpecError, InvalidSetting
 from covspec_core.images import load_image
@@ -24,30 +22,9 @@ from covspec_core.reduction import METHODS, reduction
 from policies import reduction_figures as figures
 from policies.console import say
 from policies.runs import write_json
+from policies.shares import bootstrap_share, right_share
 
 CONTROL = "random"
-RESAMPLES = 2000
-Floats = NDArray[np.float64]
-
-
-def bootstrap_share(sums: Floats, counts: Floats, seed: int = 0) -> dict[str, Any]:
-    """``sum(sums) / sum(counts)`` with a 95 % bootstrap interval over questions.
-
-    Args:
-        sums: Of every question, ``[questions]``.
-        counts: Of every question, same shape.
-        seed: Of the resampling; equal seeds draw equal questions.
-    """
-    rows = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
-    drawn = sums[rows].sum(axis=1) / counts[rows].sum(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"mean": float(sums.sum() / counts.sum()), "ci95": [float(low), float(high)]}
-
-
-def right_share(right: Floats) -> dict[str, Any]:
-    """Share of right answers with Wilson's 95 % interval."""
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
-    return {"mean": float(right.mean()), "ci95": [float(interval.low), float(interval.high)]}
 
 
 def summary(compared: Any, names: Sequence[str], seed: int) -> dict[str, Any]:
@@ -86,19 +63,25 @@ def _curve(compared: Any, split: str, name: str, seed: int) -> list[dict[str, An
 
 def show(args: argparse.Namespace) -> dict[str, Any]:
     """Draw the kept tokens of one image and question; their orders."""
-    from covspec_core.pair.reductions import orders, ranker
+    from covspec_core.pair.reductions import orders, ranker, reduced
 
-    methods = {name: reduction(name) for name in args.methods}
     image = load_image(args.image)
     model = ranker(str(args.pair / "draft"), str(args.pair / "target"))
-    ranked = orders(model, methods, image, args.question, np.random.default_rng(args.seed))
+    states = model.visual_states(model.prompt(image, args.question))
+    ranked = orders(states, args.methods, np.random.default_rng(args.seed))
+    kept = {
+        (name, keep): reduced(states, name, order, keep).kept
+        for name, order in ranked.items()
+        for keep in args.shown
+    }
     path = args.out / "kept.png"
-    figures.kept_side_by_side(image, ranked, args.shown, args.question, path)
+    figures.kept_side_by_side(image, ranked, kept, args.question, path)
     say(f"figure: {path}")
     return {
         "image": str(args.image),
         "question": args.question,
         "orders": {name: order.tolist() for name, order in ranked.items()},
+        "kept": {f"{name}@{keep}": tokens.tolist() for (name, keep), tokens in kept.items()},
     }
 
 
@@ -139,6 +122,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _check(args: argparse.Namespace) -> None:
     if args.image is None and not args.questions:
         raise InvalidSetting("there is nothing to draw; give --image, --questions or both")
+    for name in args.methods:
+        reduction(name)
     for name in ("draft", "target"):
         if not (args.pair / name).is_dir():
             raise InvalidSetting(
@@ -150,7 +135,7 @@ def _hide_progress() -> None:
     # Imported here, as above: transformers takes seconds that --help should not cost.
     import torch
 
-    from covspec_core.models.hf import hide_progress
+    from covspec_core.models.loading import hide_progress
 
     hide_progress()
     torch.set_num_threads(1)
@@ -166,8 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods",
         nargs="+",
-        default=list(METHODS),
-        help="reductions, and pairs of CoVSpec's signals such as relevance+cover",
+        default=[*METHODS, "visionzip+merging"],
+        help="reductions, pairs of CoVSpec's signals such as relevance+cover, any with +merging",
     )
     parser.add_argument("--shown", type=int, nargs="+", default=[36, 12], help="tokens in kept.png")
     parser.add_argument("--keeps", type=int, nargs="+", default=[6, 12, 24, 48], help="of a curve")

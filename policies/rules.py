@@ -73,6 +73,7 @@ class RuleSettings:
         longest: Longest draft.
         delay_scale: Factor on the round trip in the expected time of a round.
         law_scale: Factor on the time of a rejection's message.
+        ready_scale: Factor on the tokens that a branch left ready; 0 plans as if there were none.
         acceptance_scale: Exponent on the running acceptance.
     """
 
@@ -85,6 +86,7 @@ class RuleSettings:
     longest: int = 8
     delay_scale: float = 1.0
     law_scale: float = 1.0
+    ready_scale: float = 1.0
     acceptance_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -163,7 +165,9 @@ class AdaptiveRule:
         tokens, all_stand = self._expected(status)
         law_s = settings.law_scale * self._times.law_s(status)
         refused_s = (1 - all_stand) * law_s
-        seconds = self._times.seconds(status, self._lengths, refused_s, settings.delay_scale)
+        seconds = self._times.seconds(
+            status, self._lengths, refused_s, settings.delay_scale, settings.ready_scale
+        )
         tokens_per_s: Floats = np.where(self._lengths == 0, self._burst, tokens) / seconds
         return tokens_per_s
 

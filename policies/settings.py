@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import BrokenRecording, InvalidSetting
 from covspec_core.models.protocol import DECODERS
 from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.reduction import ReductionSettings
@@ -73,12 +73,13 @@ class ModelSettings:
         return Truncation(self.top_k, self.top_p)
 
     def recorded(self) -> Recording:
-        """The recording, made with these settings of the laws.
+        """The recording, made with this reduction and these settings of the laws.
 
         Raises:
             BrokenRecording: If it was made with others, or cannot be read.
         """
         recording = load_recording(self.recording)
+        _check_reduction(recording, self)
         recording.check_sampling(self.temperature, self.truncation)
         return recording
 
@@ -94,6 +95,20 @@ def _read_reduction(values: str | Mapping[str, Any] | ReductionSettings) -> Redu
         return build(ReductionSettings, values, "reduction")
     except InvalidSetting as error:
         raise InvalidSetting(f"model.{error}") from error
+
+
+def _check_reduction(recording: Recording, model: ModelSettings) -> None:
+    wanted, made = asdict(_read_reduction(model.reduction)), recording.meta.get("reduction")
+    if made is None:
+        raise BrokenRecording(f"{model.recording} does not say with which reduction it was made")
+    given = asdict(_read_reduction(made))
+    differs = [name for name in wanted if wanted[name] != given[name]]
+    if differs:
+        theirs, ours = ({name: values[name] for name in differs} for values in (given, wanted))
+        raise BrokenRecording(
+            f"{model.recording} was made with reduction {theirs}, model.reduction has {ours}; "
+            "choose another model.recording, or make one: python -m covspec_core.pair.record"
+        )
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class TrainingRun:
 
     def _draw_kept(self, keeps: tuple[float, ...]) -> None:
         # Imported here: transformers takes seconds, and only this figure needs a model.
-        from covspec_core.models.hf import hide_progress
+        from covspec_core.models.loading import hide_progress
         from covspec_core.pairs import load_draft
 
         hide_progress()

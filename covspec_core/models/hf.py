@@ -2,107 +2,40 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.cache_utils import DynamicCache
-from transformers.utils import logging
 
 from covspec_core.errors import InvalidRequest, InvalidSetting
-from covspec_core.models.attention import eager, received_attention
+from covspec_core.models.attention import eager
+from covspec_core.models.context import HFContext, check_numbers, within_memory
 from covspec_core.models.lean import LeanDecoder, unsupported
 from covspec_core.models.lean_context import prefill
-from covspec_core.models.protocol import (
-    DECODERS,
-    Context,
-    Ids,
-    Outputs,
-    Prompt,
-    check_positions,
-)
+from covspec_core.models.loading import load_checkpoint
+from covspec_core.models.protocol import DECODERS, Context, Ids, Outputs, Prompt
+from covspec_core.models.wording import Wording
 from covspec_core.reduction import VisualStates
-
-IMAGE_WRAP = {"internvl": ("<img>", "</img>")}
-"""Text around the visual placeholders, by ``model_type``; also the list of supported types."""
-
-_STOP = (
-    "a an and any are at be by can do does for from has have how i in is it its many me near of "
-    "on or please see that the them there these they this those to what where which with you "
-    "? . , ! : ;"
-)
-STOP_WORDS = frozenset(_STOP.split())
-"""Words of a question that are no keywords."""
-
-
-def hide_progress() -> None:
-    """Load without the library's progress bars."""
-    logging.disable_progress_bar()
-
-
-class HFContext:
-    """One sequence, or several branches of it, in a ``DynamicCache``."""
-
-    def __init__(self, model: HFModel, cache: DynamicCache, prompt_tokens: int, n_tokens: int):
-        self._model, self._cache = model, cache
-        self._prompt_tokens, self._n_tokens = prompt_tokens, n_tokens
-
-    @property
-    def n_tokens(self) -> int:
-        """Answer tokens in the cache."""
-        return self._n_tokens
-
-    def extend(self, ids: Ids) -> Outputs:
-        """Append answer tokens; see :class:`~covspec_core.models.protocol.Context`."""
-        rows = torch.from_numpy(np.atleast_2d(ids)).to(self._model.device)
-        start = self._prompt_tokens + self._n_tokens
-        positions = torch.arange(start, start + rows.shape[1], device=rows.device)[None]
-        check_positions(start + rows.shape[1], self._model.max_tokens)
-        outputs = self._model.forward(self._model.embed(rows), positions, self._cache)
-        self._n_tokens += rows.shape[1]
-        return outputs if ids.ndim == 2 else outputs.at(0)
-
-    def rollback(self, n_tokens: int) -> None:
-        """Drop the last answer tokens until ``n_tokens`` are left."""
-        assert 0 <= n_tokens <= self._n_tokens
-        self._cache.crop(n_tokens - self._n_tokens)
-        self._n_tokens = n_tokens
-
-    def fork(self, branches: int) -> HFContext:
-        """A context that continues this one ``branches`` times side by side."""
-        return self._with_rows(torch.zeros(branches, dtype=torch.long))
-
-    def select(self, branch: int) -> HFContext:
-        """The single sequence of one branch."""
-        return self._with_rows(torch.tensor([branch]))
-
-    def _with_rows(self, rows: torch.Tensor) -> HFContext:
-        # Layers replace their tensors on update, so a shallow copy leaves this context intact.
-        cache = copy.copy(self._cache)
-        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
-        cache.batch_select_indices(rows.to(self._model.device))
-        return HFContext(self._model, cache, self._prompt_tokens, self._n_tokens)
 
 
 class HFModel:
-    """An InternVL-family checkpoint, from a folder or a hub name.
+    """A checkpoint of one of ``architectures.ARCHITECTURES``, from a folder or a hub name.
 
     Args:
         name: Folder or hub name, as ``from_pretrained`` takes it.
         early_layer: Layer after which visual states count as early (activity signal).
         deep_layer: Layer at which relevance and deep states are read; a third of the depth
             if ``None`` (CoVSpec, arXiv 2605.02218; the paper gives no layer).
-        device: Torch device.
+        device: Torch device, or ``auto`` to spread the weights over all GPUs.
         dtype: Torch dtype name of the weights, ``auto`` for the checkpoint's own.
         reads_encoder: Whether visual states hold the attention within the vision encoder, which
             costs a second pass of it.
         guide: Model whose attention the visual states hold as the verifier's.
-        decoder: One of ``DECODERS``: who runs the language model.
+        decoder: Who runs the language model, one of ``protocol.DECODERS``.
 
     Raises:
         InvalidSetting: If nothing loads from ``name``, its architecture or the decoder for it is
@@ -120,11 +53,15 @@ class HFModel:
         guide: HFModel | None = None,
         decoder: str = "auto",
     ) -> None:
-        self._load(name, dtype)
+        loaded = load_checkpoint(name, device, dtype)
+        self.name = name
+        self._net, self._tokenizer, self._images = loaded.net, loaded.tokenizer, loaded.images
+        self._architecture = loaded.architecture
         self._reads_encoder, self._guide = reads_encoder, guide
-        self._net.to(device).eval()
         self._config = self._net.config
-        self.device = torch.device(device)
+        kind = self._architecture
+        self._wording = Wording(self._tokenizer, self._config.image_token_id, kind.wrap, kind.alias)
+        self.device: torch.device = self._net.get_input_embeddings().weight.device
         layers = self._config.text_config.num_hidden_layers
         self._early = early_layer
         self._deep = max(early_layer + 1, round(layers / 3)) if deep_layer is None else deep_layer
@@ -133,55 +70,46 @@ class HFModel:
                 f"layers must satisfy 0 <= early < deep <= {layers}, "
                 f"got early={self._early}, deep={self._deep}"
             )
-
         self._lean = self._make_lean(decoder)
 
     def _make_lean(self, decoder: str) -> LeanDecoder | None:
         if decoder not in DECODERS:
             raise InvalidSetting(f"decoder must be one of {DECODERS}, got {decoder!r}")
-        obstacle = unsupported(self._config.text_config)
+        language = self._net.model.language_model
+        obstacle = unsupported(language)
         if decoder == "lean" and obstacle:
-            raise InvalidSetting(f"decoder lean does not fit this model: {obstacle}")
+            raise InvalidSetting(f"decoder lean does not fit {self.name}: {obstacle}")
         if decoder == "library" or obstacle:
             return None
-        return LeanDecoder(self._net.model.language_model, self._net.lm_head.weight)
+        return LeanDecoder(language, self._net.lm_head.weight[: self.vocab_size], self.name)
 
-    def _load(self, name: str, dtype: str) -> None:
-        try:
-            model_type = AutoConfig.from_pretrained(name).model_type
-            if model_type not in IMAGE_WRAP:
-                raise InvalidSetting(
-                    f"model type must be one of {sorted(IMAGE_WRAP)}, got {model_type!r} in {name}"
-                )
-            self._wrap = IMAGE_WRAP[model_type]
-            self._net = AutoModelForImageTextToText.from_pretrained(
-                name, dtype=dtype if dtype == "auto" else getattr(torch, dtype)
-            )
-            self._tokenizer = AutoTokenizer.from_pretrained(name)
-            self._images = AutoImageProcessor.from_pretrained(name, backend="pil")
-        except OSError as error:
-            kind = "folder" if Path(name).exists() else "folder or hub checkpoint"
-            raise InvalidSetting(f"no model loads from {kind} {name!r}: {error}") from error
-
-    @property
+    @cached_property
     def vocab_size(self) -> int:
-        """Entries of a law."""
-        return int(self._config.text_config.vocab_size)
+        """Entries of a law: the ids that the tokenizer knows.
+
+        Rows of the head beyond them only pad it to a round number, often a different one for the
+        sizes of one family; no text can hold them.
+        """
+        rows = int(self._config.text_config.vocab_size)
+        return min(rows, max(self._tokenizer.get_vocab().values()) + 1)
+
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Token to id, for every token that a law can hold."""
+        known = self._tokenizer.get_vocab().items()
+        return {token: index for token, index in known if index < self.vocab_size}
 
     @property
     def hidden_size(self) -> int:
         """Entries of a hidden state."""
         return int(self._config.text_config.hidden_size)
 
-    @property
-    def n_visual(self) -> int:
-        """Visual tokens an image becomes."""
-        return int(self._config.image_seq_length)
-
     @cached_property
     def eos_ids(self) -> frozenset[int]:
         """Token ids that end an answer."""
         ids = self._net.generation_config.eos_token_id
+        if ids is None:
+            ids = self._tokenizer.eos_token_id
         return frozenset(ids if isinstance(ids, list) else [ids])
 
     @property
@@ -194,70 +122,56 @@ class HFModel:
         """Encode a Pillow image and a question.
 
         Raises:
-            InvalidRequest: If the question is empty, has unknown words or is too long.
+            InvalidRequest: If the question is empty, has unknown words or is too long, or the
+                image has a shape that the model does not take.
         """
-        question_ids = self._question_ids(question)
-        ids = self._tokenizer(self._text(question), add_special_tokens=False)["input_ids"]
+        self._wording.check(question, self.max_tokens)
+        picture = self._picture(image)
+        with within_memory(self.name, f"an image of {image.width} x {image.height} pixels"):
+            features = self._architecture.features(self._net, picture)
+        ids, keywords = self._wording.prompt(question, len(features))
         if len(ids) >= self.max_tokens:
             raise InvalidRequest(f"a prompt must fit {self.max_tokens} positions, got {len(ids)}")
-        pixels = self._images(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
-        features = self._net.model.get_image_features(
-            pixel_values=pixels.to(self.device),
-            vision_feature_layer=self._config.vision_feature_layer,
-            vision_feature_select_strategy=self._config.vision_feature_select_strategy,
-            return_dict=True,
-        ).pooler_output.flatten(0, 1)
+        places = self._architecture.positions(self._net, torch.from_numpy(ids), picture)
         received = None
         if self._reads_encoder:
-            received = _array(received_attention(self._net.model, pixels.to(self.device)))
+            received = _array(self._architecture.received(self._net, picture))
         return Prompt(
-            ids=np.asarray(ids, dtype=np.int64),
-            visual=np.flatnonzero(np.asarray(ids) == self._config.image_token_id),
-            keywords=self._keywords(ids, question_ids),
+            ids=ids,
+            visual=np.flatnonzero(ids == self._config.image_token_id),
+            keywords=keywords,
             features=features,
             received=received,
             guide=None if self._guide is None else self._guide.prompt(image, question),
+            positions=places.cpu().numpy(),
         )
 
-    def _question_ids(self, question: str) -> list[int]:
-        ids: list[int] = self._tokenizer(question, add_special_tokens=False)["input_ids"]
-        if not ids:
-            raise InvalidRequest(f"a question must hold at least one word, got {question!r}")
-        unknown = self._tokenizer.unk_token_id
-        if unknown is not None and unknown in ids:
-            tokens = self._tokenizer.backend_tokenizer
-            words = [word for word, _ in tokens.pre_tokenizer.pre_tokenize_str(question.lower())]
-            strange = [word for word in words if tokens.token_to_id(word) is None]
-            raise InvalidRequest(f"words outside the model's vocabulary: {', '.join(strange)}")
-        return ids
-
-    def _text(self, question: str) -> str:
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        text: str = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        token = self._tokenizer.convert_ids_to_tokens(self._config.image_token_id)
-        left, right = self._wrap
-        return text.replace(token, f"{left}{token * self.n_visual}{right}", 1)
-
-    def _keywords(self, ids: list[int], question_ids: list[int]) -> Ids:
-        n = len(question_ids)
-        starts = (i for i in range(len(ids) - n, -1, -1) if ids[i : i + n] == question_ids)
-        start = next(starts, len(ids) - n)
-        words = [self._tokenizer.decode([i]).strip().lower() for i in question_ids]
-        content = [i for i, word in enumerate(words) if word not in STOP_WORDS]
-        return start + np.asarray(content or range(n), dtype=np.int64)
+    def _picture(self, image: Any) -> dict[str, torch.Tensor]:
+        try:
+            made = self._images(images=image.convert("RGB"), return_tensors="pt")
+        except ValueError as error:
+            raise InvalidRequest(
+                f"{self.name} takes no image of {image.width} x {image.height} pixels: {error}"
+            ) from error
+        return {name: values.to(self.device) for name, values in made.items()}
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt, kept: Ids | None = None) -> tuple[Context, Outputs]:
-        """Read a prompt; see :class:`~covspec_core.models.protocol.VisionLanguageModel`."""
+        """Read a prompt; see :class:`~covspec_core.models.protocol.VisionLanguageModel`.
+
+        Raises:
+            ModelFailure: If the model has no memory left or gives no numbers.
+        """
         seen = self._seen(prompt, kept)
-        embeds = self._embeds(prompt)[:, seen]
+        embeds, places = self._embeds(prompt)[:, seen], self._places(prompt)[..., seen]
         if self._lean is not None:
-            return prefill(self._lean, embeds[0], seen, len(prompt.ids))
+            return prefill(self._lean, embeds[0], places[0], len(prompt.ids))
         cache = DynamicCache(config=self._config.text_config)
-        outputs = self.forward(embeds, seen[None], cache, last=1)
-        return HFContext(self, cache, len(prompt.ids), 0), outputs.at(0).at(-1)
+        with within_memory(self.name, f"a prompt of {len(seen)} tokens"):
+            outputs = self.forward(embeds, places, cache, last=1)
+        check_numbers(outputs, self.name, 1)
+        n = len(prompt.ids)
+        return HFContext(self, cache, n, 0, _shift(prompt)), outputs.at(0).at(-1)
 
     def _seen(self, prompt: Prompt, kept: Ids | None) -> torch.Tensor:
         seen = np.ones(len(prompt.ids), dtype=bool)
@@ -266,9 +180,14 @@ class HFModel:
             seen[prompt.visual[kept]] = True
         return torch.from_numpy(np.flatnonzero(seen)).to(self.device)
 
+    def _places(self, prompt: Prompt) -> torch.Tensor:
+        """Rotary positions as the language model takes them, ``[..., 1, prompt]``."""
+        assert prompt.positions is not None
+        return torch.from_numpy(prompt.positions).to(self.device).unsqueeze(-2)
+
     def _embeds(self, prompt: Prompt) -> torch.Tensor:
         embeds = self.embed(torch.from_numpy(prompt.ids).to(self.device)[None])
-        embeds[0, torch.from_numpy(prompt.visual)] = prompt.features.to(embeds.dtype)
+        embeds[0, torch.from_numpy(prompt.visual)] = prompt.features.to(embeds)
         return embeds
 
     def visual_states(self, prompt: Prompt) -> VisualStates:
@@ -305,9 +224,10 @@ class HFModel:
     def _read(self, prompt: Prompt) -> Any:
         """One pass over a whole prompt with all attention weights and hidden states."""
         language = self._net.model.language_model
-        with eager(language):
+        with eager(language), within_memory(self.name, "the attention that ranks visual tokens"):
             return language(
                 inputs_embeds=self._embeds(prompt),
+                position_ids=self._places(prompt),
                 past_key_values=DynamicCache(config=self._config.text_config),
                 output_attentions=True,
                 output_hidden_states=True,
@@ -332,7 +252,14 @@ class HFModel:
         hidden = self._net.model.language_model(
             inputs_embeds=embeds, position_ids=positions, past_key_values=cache
         ).last_hidden_state[:, -last:]
-        return Outputs(_array(self._net.lm_head(hidden)), _array(hidden))
+        logits = self._net.lm_head(hidden)[..., : self.vocab_size]
+        return Outputs(_array(logits), _array(hidden))
+
+
+def _shift(prompt: Prompt) -> int:
+    """How far the position behind a prompt is from the number of its tokens."""
+    assert prompt.positions is not None
+    return int(prompt.positions.max()) + 1 - len(prompt.ids)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

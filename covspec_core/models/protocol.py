@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from covspec_core.errors import InvalidRequest
-from covspec_core.reduction import VisualStates
+from covspec_core.reduction import Merged, VisualStates
 
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -46,6 +46,8 @@ class Prompt:
         received: Attention that each visual token receives in the encoder, ``[n_visual]``; only
             from a model that was asked for it.
         guide: The same image and question for the model that guides the reduction, if one does.
+        positions: Rotary positions of the tokens, ``[prompt]``, or of all their parts,
+            ``[parts, prompt]``; ``None`` from a model that has none.
     """
 
     ids: Ids
@@ -54,13 +56,21 @@ class Prompt:
     features: Any
     received: NDArray[np.float32] | None = None
     guide: Prompt | None = None
+    positions: Ids | None = None
+
+    def merged(self, into: Merged) -> Prompt:
+        """The same prompt with dropped visual tokens merged into some of the kept ones."""
+        features = torch.as_tensor(self.features).clone()
+        weights = torch.as_tensor(into.weights, dtype=features.dtype, device=features.device)
+        features[torch.as_tensor(into.kept, device=features.device)] = weights @ features
+        return replace(self, features=features)
 
 
 class Context(Protocol):
     """Key-value cache of one sequence (or of several branches of it).
 
-    Positions count *text* positions: the prompt keeps its full length however many visual
-    tokens were dropped, so a device that sees few of them and an edge that sees all agree.
+    The answer goes on behind the whole prompt however many visual tokens were dropped, and those
+    that were kept stay where they were.
     """
 
     @property
@@ -99,10 +109,6 @@ class VisionLanguageModel(Protocol):
         """Entries of a hidden state."""
 
     @property
-    def n_visual(self) -> int:
-        """Visual tokens an image becomes."""
-
-    @property
     def eos_ids(self) -> frozenset[int]:
         """Token ids that end an answer."""
 
@@ -129,13 +135,3 @@ class VisionLanguageModel(Protocol):
 
     def decode(self, ids: Ids) -> str:
         """Text of answer tokens."""
-
-
-def check_positions(end: int, most: int) -> None:
-    """Refuse to go on where a text would end behind the last position of a model.
-
-    Raises:
-        InvalidRequest: If it would.
-    """
-    if end > most:
-        raise InvalidRequest(f"prompt and answer must fit {most} positions, got {end}")

@@ -125,10 +125,13 @@ def card(measured: Measured, training: Mapping[str, Any], made: Mapping[str, Any
 
 
 def _trained(name: str, run: Mapping[str, Any]) -> str:
-    return (
-        f"- {name}: {run['steps']:,} steps of {run['scenes']} scenes in {run['minutes']:.0f} "
-        f"minutes on {run['threads']} threads, learning rate {run['learning_rate']:g}, "
-        f"seed {run['seed']}, `{run['command']}`. {run.get('remark', '')}".rstrip()
+    before = f"{_trained(name, run['before'])}\n" if "before" in run else ""
+    onward = ", onward" if before else ""
+    return before + (
+        f"- {name}{onward}: {run['steps']:,} steps of {run['scenes']} scenes in "
+        f"{run['minutes']:.0f} minutes on {run['threads']} threads, "
+        f"learning rate {run['learning_rate']:g}, seed {run['seed']}, "
+        f"`{run['command']}`. {run.get('remark', '')}".rstrip()
     )
 
 

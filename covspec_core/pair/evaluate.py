@@ -68,7 +68,7 @@ def answer(
     some: Sequence[Case],
     temperature: float = 0.0,
     seed: int = 0,
-    kept: Tensor | None = None,
+    kept: Tensor | packing.Seen | None = None,
 ) -> list[list[int]]:
     """Answer tokens (without ``<eos>``) of every case, decoded in batches.
 
@@ -96,7 +96,7 @@ def _draw(temperature: float, generator: torch.Generator, logits: Tensor) -> Ten
 
 @torch.inference_mode()
 def _answer_chunk(
-    model: Any, some: Sequence[Case], kept: Tensor | None, draw: Any
+    model: Any, some: Sequence[Case], kept: Tensor | packing.Seen | None, draw: Any
 ) -> list[list[int]]:
     vocab = vocabulary()
     asked = [_question_ids(case, vocab) for case in some]

@@ -23,11 +23,16 @@ def export(model: Any, folder: Path) -> None:
     build_image_processor().save_pretrained(folder)
 
 
+def known(folder: Path) -> dict[str, Any]:
+    """What is known of how a pair in ``folder`` was made, by model."""
+    path = folder / TRAINING
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
 def note(folder: Path, name: str, done: Mapping[str, Any]) -> None:
     """Add to what is known of how a pair in ``folder`` was made."""
-    path = folder / TRAINING
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {name: done}, indent=2) + "\n")
+    noted = known(folder) | {name: done}
+    (folder / TRAINING).write_text(json.dumps(noted, indent=2) + "\n")
 
 
 def load(folder: Path) -> Any:

@@ -29,6 +29,23 @@ class Packed:
     features: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Visual tokens that stay, with others merged into them.
+
+    Attributes:
+        kept: Which ones, in image order, ``[B, keep]``.
+        weights: Of all tokens' vectors in each, ``[B, keep, N_VISUAL]``.
+    """
+
+    kept: Tensor
+    weights: Tensor
+
+    def __getitem__(self, rows: slice) -> Seen:
+        """Some of the requests."""
+        return Seen(self.kept[rows], self.weights[rows])
+
+
 def draw_kept(keep: int, on_thing: Tensor, bias: float, generator: torch.Generator) -> Tensor:
     """Visual tokens that stay, ``[B, keep]`` in image order.
 
@@ -43,13 +60,14 @@ def draw_kept(keep: int, on_thing: Tensor, bias: float, generator: torch.Generat
     return scores.topk(keep, dim=1).indices.sort(dim=1).values
 
 
-def forward(model: Any, batch: Batch, kept: Tensor | None) -> Packed:
+def forward(model: Any, batch: Batch, kept: Tensor | Seen | None) -> Packed:
     """Judged logits of every question of a batch.
 
     Args:
         model: An ``InternVLForConditionalGeneration``.
         batch: ``B`` scenes with packed questions.
         kept: Visual tokens that stay, ``[B, keep]``, at their old positions; ``None`` keeps all.
+            With weights, others are merged into them.
     """
     features = encode(model, batch.images)
     prefix, positions = _prefix(model, features, kept)
@@ -72,7 +90,7 @@ class Decoder:
         kept: As in :func:`forward`.
     """
 
-    def __init__(self, model: Any, images: Tensor, kept: Tensor | None) -> None:
+    def __init__(self, model: Any, images: Tensor, kept: Tensor | Seen | None) -> None:
         self._model = model
         self._prefix, self._positions = _prefix(model, encode(model, images), kept)
         self._cache = DynamicCache(config=model.config.text_config)
@@ -120,7 +138,7 @@ def encode(model: Any, images: Tensor) -> Tensor:
     return features
 
 
-def _prefix(model: Any, features: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+def _prefix(model: Any, features: Tensor, kept: Tensor | Seen | None) -> tuple[Tensor, Tensor]:
     """``<bos> <img>``, the kept visual tokens and ``</img>``: vectors and positions."""
     rows, _, width = features.shape
     if kept is None:
@@ -128,7 +146,10 @@ def _prefix(model: Any, features: Tensor, kept: Tensor | None) -> tuple[Tensor, 
     frame = (
         model.get_input_embeddings()(torch.tensor(FRAME)).to(features.dtype).expand(rows, -1, -1)
     )
-    chosen = features.gather(1, kept[..., None].expand(-1, -1, width))
+    if isinstance(kept, Seen):
+        chosen, kept = kept.weights.to(features.dtype) @ features, kept.kept
+    else:
+        chosen = features.gather(1, kept[..., None].expand(-1, -1, width))
     first, last = torch.tensor([[0, 1]]).expand(rows, -1), torch.full((rows, 1), TEXT_START - 1)
     return torch.cat([frame[:, :2], chosen, frame[:, 2:]], dim=1), torch.cat(
         [first, kept + 2, last], dim=1

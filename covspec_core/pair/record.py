@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from covspec_core.errors import InvalidSetting
 from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.head import HEAD, KEEP_LEVELS, progress
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
 from covspec_core.recorder import record
+from covspec_core.reduction import ReductionSettings
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Record requests of every split and write one file."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    try:
+        args.reduction = read_reduction(args.reduction)
+    except InvalidSetting as error:
+        parser.error(str(error))
     torch.set_num_threads(args.threads)
     pair = load_pair(
         str(args.pair / "draft"),
@@ -26,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     counts = {"train": args.train, "validation": args.validation, "test": args.test}
     todo = jobs(counts, args.seed)
-    meta = {"pair": args.pair.as_posix(), "reduction": args.reduction, "seed": args.seed}
+    made = {"reduction": asdict(args.reduction), "seed": args.seed}
+    meta = {"pair": args.pair.as_posix()} | made
     recording = record(
         pair, todo, KEEP_LEVELS, args.temperature, args.limit, meta, progress(len(todo))
     )
@@ -35,11 +46,32 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(todo)} requests, {len(recording.tokens)} tokens, {size:.1f} MiB: {args.out}")
 
 
+def read_reduction(words: Sequence[str]) -> ReductionSettings:
+    """A reduction's name, and settings that differ from its defaults as ``field=value``.
+
+    Raises:
+        InvalidSetting: If there is no such reduction or field, or the value is none.
+    """
+    values = dict(word.split("=", 1) for word in words[1:] if "=" in word)
+    try:
+        changes = {name: json.loads(value) for name, value in values.items()}
+        if len(changes) == len(words) - 1:
+            return replace(ReductionSettings.of(words[0]), **changes)
+    except (TypeError, json.JSONDecodeError) as error:
+        raise InvalidSetting(f"--reduction takes a name and field=value: {error}") from error
+    raise InvalidSetting(f"--reduction takes a name and each field=value once, got {list(words)}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pair", type=Path, default=Path("assets/pair"))
     parser.add_argument("--out", type=Path, default=Path("assets/recording.npz"))
-    parser.add_argument("--reduction", default="covspec")
+    parser.add_argument(
+        "--reduction",
+        nargs="+",
+        default=["covspec"],
+        help="name and settings, such as covspec relevance=0.5 cover=false, or visionzip+merging",
+    )
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--limit", type=int, default=MAX_ANSWER, help="most answer tokens")
     parser.add_argument("--train", type=int, default=2000, help="requests")

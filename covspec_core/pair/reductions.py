@@ -10,19 +10,21 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.models.hf import HFModel
-from covspec_core.models.small import N_VISUAL
+from covspec_core.models.small import IMAGE_SIDE, N_VISUAL
 from covspec_core.pair import packing
 from covspec_core.pair.evaluate import CHUNK, Case, answer, batch_of, cases, text_of
 from covspec_core.pair.folders import load
 from covspec_core.pair.grading import is_right
 from covspec_core.pair.measure import UNSEEN
+from covspec_core.pair.packing import Seen
 from covspec_core.pair.render import render
 from covspec_core.pair.tokenizer import vocabulary
-from covspec_core.reduction import Order, Reduction, reduction
+from covspec_core.reduction import Merged, Order, VisualStates, merging, reduction
 
 SPLITS: Final = ("test", *UNSEEN)
 
@@ -55,12 +57,19 @@ def ranker(draft: str, target: str) -> HFModel:
 
 
 def orders(
-    model: HFModel, methods: Mapping[str, Reduction], image: Any, question: str,
-    rng: np.random.Generator,
-) -> dict[str, Order]:  # fmt: skip
+    states: VisualStates, names: Sequence[str], rng: np.random.Generator
+) -> dict[str, Order]:
     """Order of the visual tokens of one image by every reduction, ``[n_visual]`` each."""
-    states = model.visual_states(model.prompt(image, question))
-    return {name: method(states, rng) for name, method in methods.items()}
+    return {name: reduction(name)(states, rng) for name in names}
+
+
+def reduced(states: VisualStates, name: str, order: Order, keep: int) -> Merged:
+    """What a reduction leaves of one image, whether it merges or not."""
+    merge = merging(name)
+    if merge is not None:
+        return merge(states, order, keep)
+    kept = np.sort(order[:keep])
+    return Merged(kept, np.eye(len(order))[kept])
 
 
 def compare(
@@ -96,45 +105,59 @@ def compare(
         raise InvalidSetting(
             f"keeps must lie in [0, {N_VISUAL}] and questions be >= 1, got {keeps} and {questions}"
         )
-    methods = {name: reduction(name) for name in names}
+    for name in names:
+        reduction(name)
     eye = ranker(str(draft), str(target))
-    if eye.vocab_size != len(vocabulary()) or eye.n_visual != N_VISUAL:
+    square = Image.new("RGB", (IMAGE_SIDE, IMAGE_SIDE))
+    fits = eye.vocabulary == vocabulary()
+    if not fits or len(eye.prompt(square, "describe the image").visual) != N_VISUAL:
         raise InvalidSetting(f"{draft} does not speak the language of the drawn world")
     nets = (load(target), load(draft))
     found = Compared(levels, {}, {}, {})
     for split in splits:
-        say(f"{split}: {questions} questions, {len(methods)} reductions, keeps {levels}")
+        say(f"{split}: {questions} questions, {len(names)} reductions, keeps {levels}")
         asked = cases(split, questions, seed)
-        ranked = _rank(eye, methods, asked, seed)
-        _measure(found, split, nets, asked, ranked, seed)
+        seen = _seen(eye, names, asked, levels, seed)
+        _measure(found, split, nets, asked, seen, seed)
     return found
 
 
-def _rank(
-    eye: HFModel, methods: Mapping[str, Reduction], asked: Sequence[Case], seed: int
-) -> dict[str, Tensor]:
-    """Orders of every question, ``[questions, N_VISUAL]`` by reduction."""
+def _seen(
+    eye: HFModel, names: Sequence[str], asked: Sequence[Case], keeps: Sequence[int], seed: int
+) -> dict[tuple[str, int], Tensor | Seen]:
+    """What is left for every question by reduction and keep."""
     rng = np.random.default_rng(seed)
-    rows = [orders(eye, methods, render(case.scene), case.question.text, rng) for case in asked]
-    return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in methods}
+    left: dict[tuple[str, int], list[Merged]] = {(n, keep): [] for n in names for keep in keeps}
+    for case in asked:
+        states = eye.visual_states(eye.prompt(render(case.scene), case.question.text))
+        for name, order in orders(states, names, rng).items():
+            for keep in keeps:
+                left[name, keep].append(reduced(states, name, order, keep))
+    return {point: _stacked(rows, merging(point[0]) is not None) for point, rows in left.items()}
+
+
+def _stacked(rows: Sequence[Merged], weighed: bool) -> Tensor | Seen:
+    kept = torch.from_numpy(np.stack([row.kept for row in rows]))
+    if not weighed:
+        return kept
+    return Seen(kept, torch.from_numpy(np.stack([row.weights for row in rows])).float())
 
 
 def _measure(
     found: Compared, split: str, nets: tuple[Any, Any], asked: Sequence[Case],
-    ranked: Mapping[str, Tensor], seed: int,
+    seen: Mapping[tuple[str, int], Tensor | Seen], seed: int,
 ) -> None:  # fmt: skip
     """Fill in one split; what keeps all or nothing is the same for every reduction."""
     target, draft = nets
     sampled = answer(target, asked, temperature=1.0, seed=seed)
     found.positions[split] = np.array([len(ids) + 1.0 for ids in sampled])
-    laws = list(_laws(target, asked, sampled))
+    laws, names = list(_laws(target, asked, sampled)), list(dict.fromkeys(n for n, _ in seen))
     for keep in found.keeps:
         shared = keep in (0, N_VISUAL)
-        for name in list(ranked)[:1] if shared else ranked:
-            kept = ranked[name][:, :keep].sort(dim=1).values
-            accepted = _accepted(draft, asked, sampled, laws, kept)
-            right = _right(draft, asked, kept)
-            for each in ranked if shared else (name,):
+        for name in names[:1] if shared else names:
+            accepted = _accepted(draft, asked, sampled, laws, seen[name, keep])
+            right = _right(draft, asked, seen[name, keep])
+            for each in names if shared else (name,):
                 found.accepted[split, each, keep] = accepted
                 found.right[split, each, keep] = right
 
@@ -154,7 +177,7 @@ def _laws(model: Any, asked: Sequence[Case], sampled: Sequence[list[int]]) -> It
 @torch.inference_mode()
 def _accepted(
     draft: Any, asked: Sequence[Case], sampled: Sequence[list[int]], laws: Sequence[Tensor],
-    kept: Tensor,
+    kept: Tensor | Seen,
 ) -> Floats:  # fmt: skip
     """``sum min(p, q)`` over each answer, ``[questions]``."""
     sums: list[float] = []
@@ -167,7 +190,7 @@ def _accepted(
     return np.array(sums)
 
 
-def _right(draft: Any, asked: Sequence[Case], kept: Tensor) -> Floats:
+def _right(draft: Any, asked: Sequence[Case], kept: Tensor | Seen) -> Floats:
     answers = answer(draft, asked, kept=kept)
     graded = [
         is_right(case.scene, case.question, text_of(ids))

@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 
 from covspec_core.pair.data import Batches, batches
-from covspec_core.pair.folders import export, load, note
+from covspec_core.pair.folders import export, known, load, note
 from covspec_core.pair.run import Recipe, Run
 
 RECIPES: Final = {
@@ -61,15 +61,20 @@ def main(arguments: list[str] | None = None) -> None:
     for name in args.models:
         teacher = load(args.out / "target") if name == "draft" else None
         run = Run(_recipe(name, args), teacher)
-        checkpoint = args.work / f"{name}.pt"
+        if args.onward:
+            run.model.load_state_dict(load(args.out / name).state_dict())
+        checkpoint = args.work / f"{name}{'-onward' * args.onward}.pt"
         if checkpoint.exists() and not args.fresh:
             run.load(checkpoint)
             print(f"{name} goes on from step {run.step}", flush=True)
         if args.compile:
             _compile(run.model)
         train(run, checkpoint, args.every)
+        if args.onward:
+            mix(run.model, load(args.out / name), args.average)
         export(run.model, args.out / name)
-        note(args.out, name, _made(run, args.threads))
+        before = {"before": known(args.out)[name]} if args.onward else {}
+        note(args.out, name, _made(run, args.threads) | before)
 
 
 def _made(run: Run, threads: int) -> dict[str, Any]:
@@ -85,6 +90,19 @@ def _made(run: Run, threads: int) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
+def mix(model: Any, before: Any, share: float) -> None:
+    """Let a model be a mean of itself and of what it began from (arXiv 2109.01903).
+
+    Args:
+        model: Changed in place.
+        before: What it began from.
+        share: Of its own weights; 1 leaves it alone.
+    """
+    for own, old in zip(model.parameters(), before.parameters(), strict=True):
+        own.copy_(share * own + (1 - share) * old)
+
+
 def _compile(model: Any) -> None:
     """Fuse what runs between the matrix products: a quarter faster, needs a C++ compiler."""
     for layer in (*model.model.language_model.layers, *model.model.vision_tower.encoder.layer):
@@ -95,6 +113,10 @@ def _recipe(name: str, args: argparse.Namespace) -> Recipe:
     recipe = replace(RECIPES[name], steps=args.steps, seed=args.seed)
     if args.steps is None:
         recipe = replace(recipe, minutes=args.minutes[name])
+    if args.onward:
+        recipe = replace(recipe, sight_share=0.0)
+    if args.learning_rate is not None:
+        recipe = replace(recipe, learning_rate=args.learning_rate)
     if args.debug:
         recipe = replace(recipe, widths="debug", scenes=2, text_tokens=160, workers=0)
     return recipe
@@ -119,6 +141,15 @@ def _parser() -> argparse.ArgumentParser:
         "--every", type=int, default=200, help="steps between progress lines and checkpoints"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, help="highest; the recipe's if left out")
+    parser.add_argument(
+        "--onward",
+        action="store_true",
+        help="train the exported models on, by a schedule of its own, without the eye's own stage",
+    )
+    parser.add_argument(
+        "--average", type=float, default=1.0, help="share of the new weights with --onward"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--fresh", action="store_true", help="start anew even if there are checkpoints"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.reduction import related
+from covspec_core.reduction.merging import CONTEXTUAL_SHARE, Merging, merge
 from covspec_core.reduction.signals import (
     ACTIVITY_WEIGHT,
     RELEVANCE_WEIGHT,
@@ -45,6 +46,7 @@ METHODS: Final[Mapping[str, Reduction]] = {
 
 SIGNALS: Final = ("relevance", "activity", "cover")
 """Of CoVSpec; some of them joined by ``+`` are ``covspec`` without the others."""
+MERGING: Final = "+merging"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class ReductionSettings:
         deep_layer: Layer at which relevance and deep states are read; a third of the depth if
             ``None``.
         attention_share: Mass that ``verifier_guided`` takes by rank, in [0, 1].
+        contextual_share: Of the kept tokens that stand for dropped ones, see
+            :mod:`covspec_core.reduction.merging`, in [0, 1]; with 0 every keep is a prefix.
 
     Raises:
         InvalidSetting: If a value breaks its rule.
@@ -72,6 +76,7 @@ class ReductionSettings:
     early_layer: int = 1
     deep_layer: int | None = None
     attention_share: float = related.ATTENTION_SHARE
+    contextual_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
@@ -84,10 +89,11 @@ class ReductionSettings:
             raise InvalidSetting(
                 "reduction needs a signal: relevance > 0, activity > 0 or cover, got none"
             )
-        if not 0 <= self.attention_share <= 1:
-            raise InvalidSetting(
-                f"reduction.attention_share must lie in [0, 1], got {self.attention_share}"
-            )
+        for name in ("attention_share", "contextual_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidSetting(
+                    f"reduction.{name} must lie in [0, 1], got {getattr(self, name)}"
+                )
         deep = self.early_layer + 1 if self.deep_layer is None else self.deep_layer
         if not 0 <= self.early_layer < deep:
             raise InvalidSetting(
@@ -96,14 +102,22 @@ class ReductionSettings:
             )
 
     @staticmethod
-    def of(chosen: str | ReductionSettings) -> ReductionSettings:
-        """Settings as they are, the defaults of a name, or signals such as ``relevance+cover``.
+    def of(chosen: str | Mapping[str, Any] | ReductionSettings) -> ReductionSettings:
+        """Settings as they are or as values, or those of a name.
+
+        Some signals joined, such as ``relevance+cover``, are ``covspec`` without the others.
+        ``+merging`` behind any of these lets dropped tokens live on at VisionZip's share.
 
         Raises:
             InvalidSetting: If there is none of that name; the message lists those there are.
         """
         if isinstance(chosen, ReductionSettings):
             return chosen
+        if isinstance(chosen, Mapping):
+            return ReductionSettings(**chosen)
+        if chosen.endswith(MERGING):
+            plain = ReductionSettings.of(chosen.removesuffix(MERGING))
+            return replace(plain, contextual_share=CONTEXTUAL_SHARE)
         if "+" not in chosen:
             return ReductionSettings(chosen)
         signals = chosen.split("+")
@@ -134,3 +148,11 @@ def reduction(chosen: str | ReductionSettings) -> Reduction:
     if settings.name == "verifier_guided":
         return partial(related.verifier_guided, attention_share=settings.attention_share)
     return METHODS[settings.name]
+
+
+def merging(chosen: str | ReductionSettings) -> Merging | None:
+    """How the reduction of a name or of settings merges what it drops; ``None`` if it does not."""
+    settings = ReductionSettings.of(chosen)
+    if settings.contextual_share == 0:
+        return None
+    return partial(merge, share=settings.contextual_share)

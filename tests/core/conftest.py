@@ -21,8 +21,8 @@ LIMIT = 40
 
 PROFILE = HardwareProfile(
     edge_step_s=0.2, verify_slope=0.3, draft_step_s=0.03, draft_keep_s=0.03, branch_slope=0.1,
-    device_prefill_s=0.4, edge_prefill_s=0.8, catch_up_s=0.002, device_w=10.0, radio_w=1.0,
-    vocab_size=6,
+    device_prefill_s=0.4, edge_prefill_s=0.8, catch_up_s=0.002, edge_catch_up_s=0.06,
+    device_w=10.0, radio_w=1.0, vocab_size=6,
 )  # fmt: skip
 
 
@@ -91,7 +91,8 @@ def toy_head(hidden_size, units=4, seed=3):
 
 def make_recording(pair, requests, temperature, levels=LEVELS):
     jobs = [Job(request, "train") for request in requests]
-    return record(pair, jobs, levels, temperature, LIMIT, {"pair": "toy"}, top=TOP)
+    meta = {"pair": "toy", "reduction": "covspec"}
+    return record(pair, jobs, levels, temperature, LIMIT, meta, top=TOP)
 
 
 @pytest.fixture(scope="session")

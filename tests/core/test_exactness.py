@@ -21,7 +21,7 @@ from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.models.protocol import Prompt
 from covspec_core.randomness import uniform
 from covspec_core.source import Move
-from covspec_core.verification import law
+from covspec_core.verification import WHOLE, law
 from covspec_core.wire import PROTOCOLS, Terms
 from tests.core.conftest import kind_of
 from tests.core.toys import EOS, ToyModel
@@ -104,7 +104,9 @@ def make_pair(blur=0.6, vocab_size=3, eos_bias=-1.0, same=False):
     )
 
 
-def make_source(pair, protocol_name, temperature=1.0, limit=40, question=QUESTION):
+def make_source(
+    pair, protocol_name, temperature=1.0, limit=40, question=QUESTION, truncation=WHOLE
+):
     """Live models whose noise key is the key they are begun with."""
     return LiveSource(
         pair,
@@ -112,6 +114,7 @@ def make_source(pair, protocol_name, temperature=1.0, limit=40, question=QUESTIO
         temperature,
         limit,
         lambda key: Request(None, 100, question, key),
+        truncation=truncation,
     )
 
 
@@ -121,20 +124,21 @@ def begin(source, key=0, keep=0.5):
 
 
 def play_round(
-    source, length, burst=4, local=False, width=0, steps=0, sure=np.inf, stop=np.inf, bonus=True
-):
+    source, length, burst=4, local=False, width=0, steps=0, sure=np.inf, stop=np.inf, bonus=True,
+    early=False,
+):  # fmt: skip
     """One round without the clock; ``length`` 0 lets the edge write ``burst`` tokens."""
     ints = [np.array([n]) for n in (length, burst if length == 0 else 0, width, steps)]
     sure = np.array([sure])
     drafted = source.draft(None, ints[0], sure, np.array([stop]))
-    move = Move(drafted.length, ints[1], np.array([local]), drafted.unsure, sure, bonus)
+    move = Move(drafted.length, ints[1], np.array([local]), drafted.unsure, sure, bonus, early)
     outcome = source.finish(None, move)
     if not outcome.done[0] and not local:
         source.branch(None, outcome, move, ints[2], ints[3])
     return outcome
 
 
-def target_chances(pair, depth, temperature=1.0, question=QUESTION):
+def target_chances(pair, depth, temperature=1.0, question=QUESTION, truncation=WHOLE):
     """Chance of each text of the target, cut after ``depth`` tokens."""
     seen = (pair.target.prompt(None, question).features, pair.target.n_visual)
     chances = {(): 1.0}
@@ -144,8 +148,8 @@ def target_chances(pair, depth, temperature=1.0, question=QUESTION):
             if text and text[-1] == EOS:
                 longer[text] = chance
                 continue
-            step = law(pair.target.logits(seen, list(text)), temperature)
-            longer |= {(*text, token): chance * p for token, p in enumerate(step)}
+            step = law(pair.target.logits(seen, list(text)), temperature, truncation)
+            longer |= {(*text, token): chance * p for token, p in enumerate(step) if p}
         chances = longer
     return chances
 

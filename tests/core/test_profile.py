@@ -17,7 +17,7 @@ KEEP_SHARE = (0.2933 - 0.160) / (1 - 64 / 768)
 PAPER = HardwareProfile(
     edge_step_s=T_E, verify_slope=0.302, draft_step_s=T_E * (0.160 - KEEP_SHARE * 64 / 768),
     draft_keep_s=T_E * KEEP_SHARE, branch_slope=0.05, device_prefill_s=0.5, edge_prefill_s=1.0,
-    catch_up_s=0.001, device_w=15.0, radio_w=2.0, vocab_size=151_674,
+    catch_up_s=0.001, edge_catch_up_s=0.06, device_w=15.0, radio_w=2.0, vocab_size=151_674,
 )  # fmt: skip
 NUMBERS = [name for name in HardwareProfile.__dataclass_fields__ if name != "vocab_size"]
 

@@ -11,9 +11,9 @@ import pytest
 
 from covspec_core.device import Sampler
 from covspec_core.edge import Edge
-from covspec_core.errors import BrokenRecording, InvalidAction
+from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
 from covspec_core.live import Request
-from covspec_core.recorder import Job, record
+from covspec_core.recorder import Job, read, record
 from covspec_core.recording import (
     LATER_COLUMNS,
     LEVEL_COLUMNS,
@@ -24,9 +24,16 @@ from covspec_core.recording import (
     load_recording,
 )
 from covspec_core.replay import ReplaySource
-from covspec_core.verification import entropy, law, margin, overlap
+from covspec_core.verification import Truncation, entropy, law, margin, overlap
 from covspec_core.wire import protocol
-from tests.core.conftest import LEVELS, make_pair, make_requests
+from tests.core.conftest import (
+    LEVELS,
+    LIMIT,
+    kind_of,
+    make_pair,
+    make_recording,
+    make_requests,
+)
 from tests.core.toys import ToyModel
 
 COLUMNS = [field.name for field in fields(Recording) if field.name != "meta"]
@@ -239,3 +246,46 @@ def test_token_ids_beyond_16_bits_are_recorded_as_they_are():
     assert max(written) >= 2**16
     assert recording.tokens.tolist() == written
     assert recording.draw[-1].tolist() == written
+
+
+def test_a_recording_holds_which_redraws_the_largest_entries_settle(pair, requests):
+    request = requests[0]
+    wide = record(pair, [Job(request, "train")], LEVELS, 1.0, LIMIT, {}, top=6)
+    np.testing.assert_array_equal(wide.settled, 1.0)
+    narrow = record(pair, [Job(request, "train")], LEVELS, 1.0, LIMIT, {}, top=2)
+    reading = read(pair, request, LEVELS, 1.0, LIMIT)
+    for level, outputs in enumerate(reading.drafts):
+        for t, (target, token) in enumerate(zip(reading.target, reading.tokens, strict=True)):
+            draft = law(outputs.logits[t], 1.0)
+            excess = np.maximum(target - draft, 0)
+            top = sorted(range(6), key=lambda token: -target[token])[:2]
+            known = 1 - sum(min(target[i], draft[i]) for i in top)
+            expected = excess.sum() / known if token in top else 0.0
+            assert narrow.settled[level, t] == pytest.approx(expected, abs=1e-6)
+
+
+def test_protocols_that_a_recording_cannot_tell_are_refused(pair, requests):
+    recording = make_recording(pair, requests, 1.0)
+    greedy = make_recording(pair, requests, 0.0)
+    for name in ("full fp16", "full top_k", "lazy fp16", "decoupled fp16"):
+        with pytest.raises(InvalidSetting, match="law_format must be fp32 in a replay"):
+            ReplaySource(recording, kind_of(name), 1, 4)
+        ReplaySource(greedy, kind_of(name), 1, 4)  # one token's law is the same in every format
+    with pytest.raises(BrokenRecording, match="top must be 2 as in the recording, got 3"):
+        ReplaySource(recording, protocol("progressive", top=3), 1, 4)
+    older = replace(recording, settled=None)
+    with pytest.raises(BrokenRecording, match="'settled'"):
+        ReplaySource(older, kind_of("progressive"), 1, 4)
+    ReplaySource(older, kind_of("lazy"), 1, 4)
+
+
+def test_truncated_answers_are_recorded_and_told_apart(pair, requests):
+    truncation = Truncation(2, 0.9)
+    jobs = [Job(request, "train") for request in requests[:4]]
+    cut = record(pair, jobs, LEVELS, 1.0, LIMIT, {}, truncation=truncation)
+    cut.check_sampling(1.0, truncation)
+    for temperature, other in ((0.5, truncation), (1.0, Truncation(2)), (1.0, Truncation())):
+        with pytest.raises(BrokenRecording, match=r"made with .*'top_k'"):
+            cut.check_sampling(temperature, other)
+    assert (cut.p >= 0.5 * 0.9 - 1e-6).mean() > 0.5
+    assert (cut.q == 0).any()

@@ -15,6 +15,8 @@ from covspec_core.reduction import (
     ReductionSettings,
     VisualStates,
     activity,
+    merge,
+    merging,
     reduction,
 )
 from covspec_core.reduction.signals import ACTIVITY_WEIGHT, RELEVANCE_WEIGHT
@@ -346,3 +348,85 @@ def test_impossible_settings_are_refused(values, said):
 def test_shapes_that_do_not_fit_are_refused(name):
     with pytest.raises(InvalidSetting, match=name):
         replace(states(), **{name: np.ones(3)})
+
+
+KEEPS = (0, 1, 3, 12, 36, 100, 143, 144)
+
+
+@pytest.mark.parametrize("chosen", EVERY.values(), ids=EVERY)
+class TestMergingBehindEveryReduction:
+    """Merging is an option of all."""
+
+    @pytest.mark.parametrize("keep", KEEPS)
+    def test_keeps_as_many_tokens_and_mixes_with_weights_that_sum_to_one(self, chosen, keep):
+        merged = merge(states(), order(chosen, states()), keep)
+        assert merged.kept.shape == (keep,)
+        assert (np.diff(merged.kept) > 0).all()
+        assert merged.weights.shape == (keep, 144)
+        assert (merged.weights >= 0).all()
+        np.testing.assert_allclose(merged.weights.sum(axis=1), 1.0, atol=1e-12)
+
+    @pytest.mark.parametrize("given", EXTREMES.values(), ids=EXTREMES)
+    def test_bears_extremes(self, chosen, given):
+        for keep in {0, 1, given.n_visual // 2, given.n_visual}:
+            merged = merge(given, order(chosen, given), keep)
+            assert np.isfinite(merged.weights).all()
+            assert len(set(merged.kept)) == keep
+
+    def test_leaves_the_dominant_tokens_as_they_are(self, chosen):
+        first = order(chosen, states())
+        merged = merge(states(), first, 64)
+        places = {token: row for row, token in enumerate(merged.kept)}
+        for token in first[:54]:
+            np.testing.assert_array_equal(merged.weights[places[token]], np.eye(144)[token])
+
+    def test_keeping_all_changes_nothing(self, chosen):
+        merged = merge(states(), order(chosen, states()), 144)
+        np.testing.assert_array_equal(merged.weights, np.eye(144))
+
+    def test_no_share_is_the_plain_prefix(self, chosen):
+        first = order(chosen, states())
+        merged = merge(states(), first, 12, share=0.0)
+        np.testing.assert_array_equal(merged.kept, np.sort(first[:12]))
+        np.testing.assert_array_equal(merged.weights, np.eye(144)[merged.kept])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("keep", [7, 24, 70])
+def test_every_dropped_token_joins_the_anchor_it_resembles_most(seed, keep):
+    given, n = states(seed, n=80), 80
+    first = order("visionzip", given, seed)
+    contextual = round(10 / 64 * keep)
+    rest = sorted(int(token) for token in first[keep - contextual :])
+    anchors = [rest[i * len(rest) // contextual] for i in range(contextual)]
+    unit = given.features / np.linalg.norm(given.features, axis=1, keepdims=True)
+    members = {anchor: [] for anchor in anchors}
+    for token in rest:
+        if token not in members:
+            members[max(anchors, key=lambda a: float(unit[a] @ unit[token]))].append(token)
+    merged = merge(given, first, keep)
+    mixed = dict(zip(merged.kept.tolist(), merged.weights @ given.features, strict=True))
+    for anchor, own in members.items():
+        alone = given.features[anchor]
+        expected = (alone + given.features[own].mean(axis=0)) / 2 if own else alone
+        np.testing.assert_allclose(mixed[anchor], expected, atol=1e-12)
+    assert sum(map(len, members.values())) == n - keep
+
+
+def test_merging_needs_input_vectors():
+    with pytest.raises(InvalidSetting, match="merging needs input vectors"):
+        merge(replace(states(), features=None), np.arange(144), 12)
+
+
+def test_merging_is_off_unless_asked_for():
+    assert all(merging(name) is None for name in METHODS)
+    asked = ReductionSettings.of("visionzip+merging")
+    assert asked == ReductionSettings("visionzip", contextual_share=10 / 64)
+    assert ReductionSettings.of("relevance+cover+merging") == ReductionSettings(
+        activity=0.0, contextual_share=10 / 64
+    )
+    np.testing.assert_array_equal(order(asked, states()), order("visionzip", states()))
+    found, plain = merging(asked)(states(), np.arange(144), 32), merge(states(), np.arange(144), 32)
+    np.testing.assert_array_equal(found.weights, plain.weights)
+    with pytest.raises(InvalidSetting, match=r"contextual_share must lie in \[0, 1\], got 1.5"):
+        ReductionSettings(contextual_share=1.5)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 
+from covspec_core.accounting import STREAM_BYTES
 from covspec_core.channels import ConstantLink, GilbertElliottLink
 from covspec_core.engine import Engine, realise_links
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
@@ -16,7 +17,7 @@ from covspec_core.link import LinkTable
 from covspec_core.live import LiveSource
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, RoundAction, RoundResult
-from covspec_core.sessions import STREAM_BYTES, Sessions
+from covspec_core.sessions import Sessions
 from covspec_core.source import Ahead, Drafted, Facts, Outcome, Requests
 from covspec_core.wire import PROTOCOLS
 from tests.core.conftest import LEVELS, LIMIT, PROFILE, make_scenario
@@ -61,7 +62,8 @@ class ScriptedSource:
         emitted = np.minimum(np.maximum(emitted, 1), left)
         zeros = np.zeros(self.size)
         self.outcome = Outcome(
-            accepted, 0 * accepted, rejected, emitted, (emitted >= left) | ends, 0 * accepted,
+            accepted, 0 * accepted, rejected, self.rng.random(self.size) < 0.5, emitted,
+            (emitted >= left) | ends, 0 * accepted,
             Facts(zeros, zeros, zeros, zeros),
         )  # fmt: skip
         return self.outcome
@@ -114,9 +116,45 @@ class Ledger:
         self.tokens = self.ready = self.unchecked = self.lag = 0
         self.keep, self.streaming, self.awake = None, False, False
 
-    def play(self, action, limit, margin, outcome, hit):
+    def up_bytes(self, length):
+        """A block; a device that redraws repeats the token behind the last verdict, if any."""
+        kind = self.scenario.protocol.name
+        repeated = kind in ("decoupled", "progressive") and self.tokens > self.unchecked
+        per_token = {"full": self.scenario.profile.vocab_size, "coupled": 0}.get(kind, 1)
+        ids = self.unchecked + length + repeated
+        return HEADER_BYTES + ID_BYTES * ids + FLOAT_BYTES * length * per_token
+
+    def down_bytes(self, rejected):
+        """A first verdict."""
+        refusal = {
+            "decoupled": FLOAT_BYTES * self.scenario.profile.vocab_size,
+            "progressive": 2 * (ID_BYTES + FLOAT_BYTES),
+            "lazy": 0,
+        }
+        own = refusal.get(self.scenario.protocol.name, ID_BYTES) if rejected else ID_BYTES
+        return HEADER_BYTES + own
+
+    def second_bytes(self, rejected, tail):
+        """Up and down after a verdict that leaves the token open."""
+        law_bytes = FLOAT_BYTES * self.scenario.profile.vocab_size
+        if rejected and self.scenario.protocol.name == "lazy":
+            return HEADER_BYTES + law_bytes, HEADER_BYTES + ID_BYTES
+        if rejected and tail and self.scenario.protocol.name == "progressive":
+            return HEADER_BYTES, HEADER_BYTES + law_bytes - 2 * FLOAT_BYTES
+        return 0, 0
+
+    def second_trip(self, start_s, up, down):
+        """When its answer is there, and how long the radio was on."""
+        if not up:
+            return start_s, 0.0
+        left_s = self.sent_at(self.table.up_bps, start_s, up)
+        there_s = left_s + self.delay_s(start_s)
+        gone_s = self.sent_at(self.table.down_bps, there_s, down)
+        return gone_s + self.delay_s(there_s), left_s - start_s + gone_s - there_s
+
+    def play(self, action, limit, margin, outcome, hit, tail):
         """Account one round; names and meanings as in ``RoundResult``."""
-        profile, kind = self.scenario.profile, self.scenario.protocol
+        profile = self.scenario.profile
         if self.keep is None:
             self.keep = action.keep
         left, start_s = limit - self.tokens, self.now_s
@@ -138,25 +176,18 @@ class Ledger:
         if not local:
             quiet = alone and self.streaming
             if not quiet:
-                up = HEADER_BYTES + ID_BYTES * (self.unchecked + length)
-                up += (
-                    FLOAT_BYTES
-                    * length
-                    * ({"full": profile.vocab_size, "decoupled": 1, "coupled": 0}[kind.name])
-                )
+                up = self.up_bytes(length)
             left_s = self.sent_at(self.table.up_bps, sent_s, up)
             arrived_s = left_s + self.delay_s(sent_s)
             verify_s = self.edge_s if quiet else max(arrived_s, self.edge_s)
-            work_s = profile.edge_step_s * profile.verify_slope * self.unchecked
+            work_s = profile.edge_catch_up_s * self.unchecked
             if alone:
                 work_s += profile.edge_step_s * outcome["emitted"]
                 waited = HEADER_BYTES + ID_BYTES
                 down, charged = waited * outcome["emitted"], outcome["emitted"]
             else:
                 work_s += profile.edge_step_s * (1 + profile.verify_slope * length)
-                law_comes = kind.name == "decoupled" and outcome["rejected"]
-                down = HEADER_BYTES + (FLOAT_BYTES * profile.vocab_size if law_comes else ID_BYTES)
-                waited = down
+                down = waited = self.down_bytes(outcome["rejected"])
                 bonus = not outcome["rejected"] and outcome["emitted"] > outcome["accepted"]
                 charged = length + bonus
             verified_s = verify_s + work_s * self.edge_factor
@@ -171,6 +202,9 @@ class Ledger:
                     steps, free_s = steps + 1, free_s + ahead_step_s
                 ahead_s = step_s + ahead_step_s * steps
             self.edge_s = verified_s
+            more = self.second_bytes(outcome["rejected"], tail)
+            times[-1], more_s = self.second_trip(received_s, *more)
+            radio_s, up, down = radio_s + more_s, up + more[0], down + more[1]
         names = ("sent_s", "arrived_s", "verify_s", "verified_s", "received_s")
         row = dict(zip(names, times, strict=True)) | outcome | {
             "started_s": start_s,
@@ -245,7 +279,10 @@ def test_rounds_cost_what_a_plain_loop_says(protocol_name, seed):
         for b, ledger in enumerate(ledgers):
             got = result.row(b)
             outcome = {name: getattr(source.outcome, name)[b].item() for name in OUTCOME}
-            row = ledger.play(actions[b], source.limit, source.margins[b], outcome, source.hit[b])
+            row = ledger.play(
+                actions[b], source.limit, source.margins[b], outcome, source.hit[b],
+                source.outcome.tail[b],
+            )  # fmt: skip
             for name, value in row.items():
                 assert got[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
             assert got["request_done"] == source.outcome.done[b]

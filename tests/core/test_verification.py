@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covspec_core.errors import InvalidRequest
+from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.randomness import gumbel, uniform
 from covspec_core.verification import (
+    Truncation,
     accept_probability,
     draw,
     entropy,
+    largest,
     law,
     margin,
     overlap,
     rank,
     residual,
+    rest_residual,
     scores,
+    settled,
+    top_residual,
 )
 
 SEEDS = range(20)
@@ -189,3 +194,98 @@ def test_shared_noise_makes_equal_laws_draw_equal_tokens_and_close_laws_mostly()
     # Daliri et al., theorem 3: at least (1 - tv) / (1 + tv), here 0.95 / 1.05 = 0.905.
     assert same.mean() > 0.89
     assert not same.all()
+
+
+def redraw_by_rejection(target, draft, rows, tries=4000):
+    """Law of the first draw from the target that is kept or not among ``rows``; a plain sum."""
+    keep = np.where(target > 0, np.maximum(0, 1 - draft / np.maximum(target, 1e-300)), 0.0)
+    law_, unknown, going = np.zeros(len(target)), 0.0, 1.0
+    for _ in range(tries):
+        again = 0.0
+        for token, p in enumerate(target):
+            if token not in rows:
+                unknown += going * p
+            else:
+                law_[token] += going * p * keep[token]
+                again += p * (1 - keep[token])
+        going *= again
+    return law_, unknown
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("count", [1, 2, 4, 6])
+def test_the_largest_entries_decide_as_drawing_until_one_is_kept_does(seed, count):
+    target, draft = two_laws(seed)
+    top = largest(target, count)
+    law_, unknown = redraw_by_rejection(target, draft, top)
+    got = top_residual(target[top], draft[top])
+    np.testing.assert_allclose(got[:-1], law_[top], atol=1e-9)
+    assert got[-1] == pytest.approx(unknown, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("count", [1, 2, 4, 6])
+def test_largest_entries_and_rest_together_redraw_the_residual(seed, count):
+    target, draft = two_laws(seed)
+    top = largest(target, count)
+    first, rest = top_residual(target[top], draft[top]), rest_residual(target, draft, top)
+    together = first[-1] * rest
+    together[top] += first[:-1]
+    assert rest.sum() == pytest.approx(1)
+    np.testing.assert_allclose(together, residual(target, draft), atol=1e-12)
+    for token in np.flatnonzero(together > 1e-12):
+        at_once = first[list(top).index(token)] if token in top else 0.0
+        expected = at_once / together[token]
+        assert settled(target, draft, top, token) == pytest.approx(expected, abs=1e-9)
+
+
+def test_largest_entries_that_hold_everything_need_no_rest():
+    target, draft = np.array([0.0, 0.6, 0.4, 0.0]), np.array([0.5, 0.3, 0.1, 0.1])
+    top = largest(target, 2)
+    assert top.tolist() == [1, 2]
+    assert top_residual(target[top], draft[top])[-1] == 0
+    assert settled(target, draft, top, 1) == 1
+
+
+def test_the_largest_come_in_order_and_equals_by_index():
+    assert largest(np.array([0.2, 0.3, 0.2, 0.3]), 3).tolist() == [1, 3, 0]
+    stacked = np.array([[0.1, 0.9], [0.9, 0.1]])
+    assert largest(stacked, 1).tolist() == [[1], [0]]
+
+
+def truncated_slowly(law_, top_k, top_p):
+    """Plain loops: sort, cut, cut again, divide."""
+    order = sorted(range(len(law_)), key=lambda token: (-law_[token], token))
+    kept = order[:top_k]
+    mass, reached, chosen = sum(law_[t] for t in kept), 0.0, []
+    for token in kept:
+        if top_p is None or reached < top_p * mass or top_p == 1:
+            chosen.append(token)
+        reached += law_[token]
+    total = sum(law_[t] for t in chosen)
+    return [law_[t] / total if t in chosen else 0.0 for t in range(len(law_))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("top_k", [None, 1, 3, 9])
+@pytest.mark.parametrize("top_p", [None, 0.05, 0.5, 0.9, 1.0])
+def test_a_truncated_law_agrees_with_plain_loops(seed, top_k, top_p):
+    # Ties in every second law.
+    laws = np.stack([np.round(two_laws(seed + i)[0], 1 if i else 12) + 1e-3 for i in range(2)])
+    laws /= laws.sum(-1, keepdims=True)
+    got = Truncation(top_k, top_p).apply(laws)
+    np.testing.assert_allclose(got, [truncated_slowly(row, top_k, top_p) for row in laws])
+    logits = np.log(laws).astype(np.float32)
+    expected = Truncation(top_k, top_p).apply(law(logits, 0.8))
+    np.testing.assert_array_equal(law(logits, 0.8, Truncation(top_k, top_p)), expected)
+
+
+def test_greedy_laws_know_no_truncation():
+    logits = np.array([1.0, 3.0, 2.0], dtype=np.float32)
+    np.testing.assert_array_equal(law(logits, 0, Truncation(2, 0.5)), [0, 1, 0])
+
+
+@pytest.mark.parametrize("arguments", [(0, None), (-1, None), (None, 0.0), (None, 1.1)])
+def test_a_truncation_that_leaves_nothing_or_more_than_all_is_refused(arguments):
+    with pytest.raises(InvalidSetting, match="top_"):
+        Truncation(*arguments)

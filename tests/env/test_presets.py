@@ -8,6 +8,7 @@ import pytest
 from covspec_core.errors import InvalidSetting
 from covspec_core.mixture import MixtureLink
 from covspec_core.profile import HardwareProfile
+from covspec_core.wire import PROTOCOLS
 from env.presets import (
     CHANNELS,
     CONF,
@@ -121,5 +122,38 @@ def test_a_wrong_value_of_a_link_is_refused(change, said):
 def test_a_wrong_value_of_a_profile_is_refused(change, said):
     with pytest.raises(InvalidSetting, match=said):
         build_scenario(
-            preset("profile", "paper") | change, {"paper": preset("link", "paper")}, "full"
+            preset("profile", "paper") | change,
+            {"paper": preset("link", "paper")},
+            {"name": "full"},
         )
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_has_a_file_that_says_what_its_name_stands_for(name):
+    assert named_scenario(protocol_name=name).protocol == PROTOCOLS[name]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"name": "full", "law_format": "fp8"}, "law_format must be one of"),
+        ({"name": "full", "law_format": "top_k", "top": 0}, "top must be >= 1, got 0"),
+        ({"name": "progressive", "top": "all"}, "top must be a value of type"),
+        ({"name": "lazy", "format": "fp16"}, r"protocol allows .*'law_format'.*unknown"),
+        ({"law_format": "fp16"}, r"protocol needs \['name'\]"),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_of_a_protocol_is_refused(values, said):
+    link = {"paper": preset("link", "paper")}
+    with pytest.raises(InvalidSetting, match=said):
+        build_scenario(preset("profile", "paper"), link, values)
+
+
+def test_a_protocol_takes_its_format_and_its_top():
+    link = {"paper": preset("link", "paper")}
+    values = preset("protocol", "lazy") | {"law_format": "top_k", "top": 30}
+    kind = build_scenario(preset("profile", "paper"), link, values).protocol
+    assert (kind.name, kind.format.name, kind.format.entries) == ("lazy", "top_k", 30)
+    values = preset("protocol", "progressive") | {"top": 5}
+    assert build_scenario(preset("profile", "paper"), link, values).protocol.top == 5

@@ -19,7 +19,11 @@ LEVELS = (0.0, 0.5, 1.0)
 def measured(folder, **changes):
     link = preset("link", "measured") | {"traces_dir": str(folder)} | changes
     return build_scenario(
-        preset("profile", "paper"), {"measured": link}, "coupled", keep_levels=LEVELS, link_rows=8
+        preset("profile", "paper"),
+        {"measured": link},
+        {"name": "coupled"},
+        keep_levels=LEVELS,
+        link_rows=8,
     )
 
 

@@ -18,9 +18,13 @@ from covspec_core.pairs import load_pair
 from covspec_core.recording import load_recording
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import RoundAction, RoundResult
+from covspec_core.wire import protocol
 from env.presets import RECORDING, named_scenario
 
 LIMIT = 160
+LOSSLESS = (
+    "decoupled", "coupled", "full", "full fp16", "full top_k", "lazy", "lazy top_k", "progressive",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,11 @@ def text_of(recording, row):
 
 
 def engine_for(pair, protocol_name, request, seed):
-    scenario = named_scenario("fading", protocol_name=protocol_name, requests=1)
+    name, *law_format = protocol_name.split()
+    scenario = named_scenario("fading", protocol_name=name, requests=1)
+    if law_format:
+        top = 16 if law_format == ["top_k"] else None
+        scenario = replace(scenario, protocol=protocol(name, *law_format, top))
     source = LiveSource(pair, scenario.protocol, 1.0, LIMIT, request)
     engine = Engine(scenario, realise_links(scenario, seed), source)
     engine.begin(seed)
@@ -142,13 +150,25 @@ def check_law(pair, request, n, protocol_name):
     assert test.pvalue > 1e-3
 
 
-@pytest.mark.parametrize("protocol_name", ["decoupled", "full"])
+@pytest.mark.parametrize("protocol_name", ["decoupled", "full", "progressive"])
 def test_the_first_two_tokens_follow_the_targets_law(pair, ask, protocol_name):
     check_law(pair, ask(0), 150, protocol_name)
 
 
 @pytest.mark.bench
 @pytest.mark.parametrize("row", range(3))
-@pytest.mark.parametrize("protocol_name", ["decoupled", "coupled", "full"])
+@pytest.mark.parametrize(
+    "protocol_name",
+    [
+        "decoupled",
+        "coupled",
+        "full",
+        "full fp16",
+        "full top_k",
+        "lazy",
+        "lazy top_k",
+        "progressive",
+    ],
+)
 def test_the_first_two_tokens_follow_the_targets_law_closely(pair, ask, protocol_name, row):
     check_law(pair, ask(row), 1500, protocol_name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,17 +11,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import BrokenRecording, InvalidSetting
 from covspec_core.models.small import WIDTHS, build_model
 from covspec_core.pair import evaluate
 from covspec_core.pair.folders import export
 from covspec_core.pair.tokenizer import vocabulary
 from covspec_core.reduction import METHODS, ReductionSettings
-from env.presets import CONF, build
+from env.presets import CONF, RECORDING, build
 from policies import reductions
 from policies.console import plain
 from policies.reduction_figures import STYLES, kept_side_by_side
 from policies.settings import ModelSettings
+from tests.policies.conftest import toy_recording
 
 MODEL = {"draft": "a", "target": "b", "recording": "c"}
 
@@ -50,8 +52,9 @@ def test_every_setting_can_be_overridden():
         "model.reduction.relevance=0", "model.reduction.activity=1.5",
         "model.reduction.cover=false", "model.reduction.early_layer=0",
         "model.reduction.deep_layer=3", "model.reduction.attention_share=0.9",
+        "model.reduction.contextual_share=0.2",
     ).reduction  # fmt: skip
-    assert given == ReductionSettings("covspec", 0, 1.5, False, 0, 3, 0.9)
+    assert given == ReductionSettings("covspec", 0, 1.5, False, 0, 3, 0.9, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -72,39 +75,17 @@ def test_impossible_settings_are_refused(values, said):
         build(ModelSettings, MODEL | {"reduction": values}, "model")
 
 
-def test_a_share_weighs_every_position_alike():
-    found = reductions.bootstrap_share(np.array([8.0, 1.0]), np.array([10.0, 2.0]))
-    assert found["mean"] == 0.75
-    low, high = found["ci95"]
-    assert (low, high) == (0.5, 0.8)
-
-
-def test_an_interval_covers_the_truth_about_as_often_as_it_says():
-    rng, hits = np.random.default_rng(1), 0
-    for _ in range(200):
-        counts = rng.integers(5, 60, size=60).astype(float)
-        sums = counts * rng.beta(8, 2, size=60)
-        low, high = reductions.bootstrap_share(sums, counts)["ci95"]
-        hits += low <= 0.8 <= high
-    assert 180 <= hits <= 199
-
-
-def test_right_answers_have_an_interval_even_if_all_are_right():
-    found = reductions.right_share(np.ones(20))
-    assert found["mean"] == 1.0
-    assert found["ci95"][0] == pytest.approx(0.839, abs=1e-3)
-
-
 def test_every_reduction_has_a_style_of_its_own():
-    assert set(STYLES) == set(METHODS)
+    assert set(STYLES) == {*METHODS, "visionzip+merging"}
     assert len(set(STYLES.values())) == len(STYLES)
 
 
 @pytest.mark.parametrize("side", [12, 16])
 def test_any_image_is_drawn_at_any_grid(tmp_path, side):
     orders = {name: np.random.default_rng(0).permutation(side * side) for name in ("covspec", "x")}
+    kept = {(name, keep): order[:keep] for name, order in orders.items() for keep in (side, 1)}
     path = tmp_path / "kept.png"
-    kept_side_by_side(Image.new("RGB", (300, 40)), orders, [side, 1], "what?", path)
+    kept_side_by_side(Image.new("RGB", (300, 40)), orders, kept, "what?", path)
     width, height = Image.open(path).size
     assert width > 500
     assert height > 500
@@ -126,7 +107,7 @@ def test_the_command_draws_writes_and_says_where_its_figures_come_from(pair, tmp
         "--pair", str(pair), "--image", str(tmp_path / "photo.jpg"), "--seed", "4",
         "--question", "how many large circles are there?", "--out", str(tmp_path / "deep" / "out"),
         "--questions", "2", "--keeps", "12", "--splits", "test", "rare",
-        "--methods", "covspec", "random", "relevance+cover",
+        "--methods", "covspec", "random", "relevance+cover", "visionzip+merging",
     ]  # fmt: skip
     reductions.main(words)
     folder = tmp_path / "deep" / "out"
@@ -165,3 +146,33 @@ def test_what_cannot_be_done_ends_with_one_line(pair, tmp_path, capsys, words, s
     assert ended.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert said in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("made", "chosen", "said"),
+    [
+        ("covspec", "divprune", r"made with reduction \{'name': 'covspec'\}.*'name': 'divprune'"),
+        ({"relevance": 0.5}, "covspec", r"\{'relevance': 0.5\}, model.reduction has .*0.3"),
+        ("visionzip", "visionzip+merging", r"'contextual_share': 0.0\}.*0.15625"),
+        (None, "covspec", "does not say with which reduction it was made"),
+    ],
+    ids=str,
+)
+def test_a_recording_made_with_another_reduction_is_refused(tmp_path, made, chosen, said):
+    recording = toy_recording(3)
+    replace(recording, meta=recording.meta | {"reduction": made}).save(tmp_path / "toy.npz")
+    settings = ModelSettings("a", "b", str(tmp_path / "toy.npz"), reduction=chosen)
+    with pytest.raises(BrokenRecording, match=said):
+        settings.recorded()
+
+
+@pytest.mark.parametrize("made", ["covspec", "relevance+cover", asdict(ReductionSettings("none"))])
+def test_a_recording_made_with_the_reduction_that_is_set_is_taken(tmp_path, made):
+    recording = toy_recording(3)
+    replace(recording, meta=recording.meta | {"reduction": made}).save(tmp_path / "toy.npz")
+    taken = ModelSettings("a", "b", str(tmp_path / "toy.npz"), reduction=made).recorded()
+    np.testing.assert_array_equal(taken.tokens, recording.tokens)
+
+
+def test_the_shipped_recording_fits_the_configuration_as_it_stands():
+    assert model(f"model.recording={RECORDING}").recorded().meta["pair"] == "assets/pair"

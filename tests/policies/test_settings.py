@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from covspec_core.errors import CoVSpecError, InvalidSetting, PolicyMismatch
+from covspec_core.errors import BrokenRecording, CoVSpecError, InvalidSetting, PolicyMismatch
 from env.codec import Codec
 from env.presets import CONF, build, preset
 from policies.bandits import Bandit, SpecStop
@@ -187,6 +187,16 @@ def test_an_unknown_output_is_refused():
             {"draft": "a", "target": "b", "recording": "c", "temperature": -1.0},
             "temperature >= 0",
         ),
+        (
+            ModelSettings,
+            {"draft": "a", "target": "b", "recording": "c", "top_k": 0},
+            "model.top_k must be >= 1, got 0",
+        ),
+        (
+            ModelSettings,
+            {"draft": "a", "target": "b", "recording": "c", "top_p": 1.5},
+            r"model.top_p must lie in \(0, 1\], got 1.5",
+        ),
         (ModelSettings, {"draft": "a"}, r"model needs \['target', 'recording'\]"),
         (WandbSettings, {"mode": "on"}, r"wandb.mode must be one of \('disabled', 'offline'"),
         (WandbSettings, {"tags": ["a", 3]}, "tags must be a value of type"),
@@ -200,3 +210,12 @@ def test_an_unknown_output_is_refused():
 def test_wrong_values_are_refused_with_the_rule(cls, values, said):
     with pytest.raises(InvalidSetting, match=said):
         build(cls, values, "model")
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.9}], ids=str)
+def test_a_recording_of_other_laws_is_refused(recording, tmp_path, change):
+    recording.save(tmp_path / "toy.npz")
+    values = {"draft": "a", "target": "b", "recording": str(tmp_path / "toy.npz")}
+    assert len(ModelSettings(**values).recorded().tokens) == len(recording.tokens)
+    with pytest.raises(BrokenRecording, match=next(iter(change))):
+        ModelSettings(**values, **change).recorded()

@@ -23,7 +23,9 @@ PAIR = Path(__file__).parents[3] / "assets" / "pair"
 @pytest.mark.parametrize("name", ["target", "draft"])
 def test_the_folder_loads_through_the_engines_adapter(name):
     model = HFModel(str(PAIR / name))
-    assert (model.n_visual, model.vocab_size) == (N_VISUAL, len(vocabulary()))
+    case = cases("test", 1)[0]
+    assert len(model.prompt(render(case.scene), case.question.text).visual) == N_VISUAL
+    assert (model.vocabulary, model.vocab_size) == (vocabulary(), len(vocabulary()))
     assert model.eos_ids == {vocabulary()["<eos>"]}
 
 

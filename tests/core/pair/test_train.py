@@ -11,7 +11,7 @@ from covspec_core.models.small import N_VISUAL, WIDTHS, build_model
 from covspec_core.pair import packing
 from covspec_core.pair.data import PATCH_CLASSES, TEXT_START, Batch, Batches, patch_labels
 from covspec_core.pair.evaluate import answer, batch_of, cases
-from covspec_core.pair.folders import export, load
+from covspec_core.pair.folders import export, known, load
 from covspec_core.pair.run import Recipe, Run, distances
 from covspec_core.pair.tokenizer import vocabulary
 from covspec_core.pair.train import main, train
@@ -142,3 +142,22 @@ def test_the_command_trains_target_and_draft(tmp_path: Path):
     main(options)
     for name in ("target", "draft"):
         assert (tmp_path / "out" / name / "model.safetensors").exists()
+
+
+def test_a_model_trained_onward_begins_from_the_exported_one_and_may_be_a_mean_with_it(tmp_path):
+    folders = ["--out", str(tmp_path / "pair"), "--work", str(tmp_path / "work")]
+    usual = [*folders, "--debug", "--models", "target", "--threads", "1"]
+    main([*usual, "--steps", "2"])
+    before = load(tmp_path / "pair" / "target")
+    main([*usual, "--steps", "1", "--onward", "--average", "0"])
+    after = load(tmp_path / "pair" / "target")
+    for own, old in zip(after.parameters(), before.parameters(), strict=True):
+        assert torch.equal(own, old)
+    main([*usual, "--steps", "2", "--onward"])
+    moved = load(tmp_path / "pair" / "target")
+    distances = [
+        (own - old).abs().max().item()
+        for own, old in zip(moved.parameters(), before.parameters(), strict=True)
+    ]
+    assert 0 < max(distances) < 0.1
+    assert known(tmp_path / "pair")["target"]["before"]["before"]["steps"] == 2

@@ -1,0 +1,67 @@
+"""Memory needs come from a configuration alone and are what the models really take."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.models.hf import HFModel
+from covspec_core.models.memory import main, memory_needs
+from covspec_core.pair.evaluate import cases
+from covspec_core.pair.render import render
+from covspec_core.provenance import ROOT
+from tests.core.tiny import BUILDERS, save
+
+CHECKPOINTS = ROOT / "docs" / "checkpoints"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", sorted(BUILDERS))
+def test_what_is_said_is_what_a_model_takes(tmp_path, architecture, dtype):
+    model = HFModel(save(architecture, tmp_path), dtype=dtype)
+    case = cases("test", 1)[0]
+    prompt = model.prompt(render(case.scene), case.question.text)
+    context, _ = model.prefill(prompt)
+    branches = context.fork(3)
+    branches.extend(np.full((3, 2), 9))
+    (tmp_path / "model.safetensors").unlink()
+    said = memory_needs(str(tmp_path), dtype, len(prompt.ids) + 2, 3)
+    assert said.weights_bytes == sum(p.nbytes for p in model._net.parameters())
+    layers = branches._cache.layers
+    cache = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+    assert said.cache_bytes == cache // 3 * 4
+    ranked = model._read(prompt).attentions
+    squared = (len(prompt.ids) + 2) ** 2 / len(prompt.ids) ** 2
+    assert said.ranking_bytes == pytest.approx(sum(a.nbytes for a in ranked) * squared)
+
+
+def test_published_sizes_are_met(capsys):
+    main([str(CHECKPOINTS / name) for name in ("internvl2_5-4b", "internvl2_5-78b")])
+    small, large = map(json.loads, capsys.readouterr().out.splitlines())
+    assert small["weights_bytes"] == pytest.approx(7.42e9, rel=1e-3)  # its files on the hub
+    assert large["parameters"] == pytest.approx(78.4e9, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["missing-folder/x/y"],
+            "no model loads from folder or hub checkpoint 'missing-folder/x/y'",
+        ),
+        ([str(CHECKPOINTS / "internvl2_5-4b"), "--dtype", "auto"], "dtype must be one of"),
+        ([str(CHECKPOINTS / "internvl2_5-4b"), "--positions", "0"], "positions must be >= 1"),
+    ],
+)
+def test_bad_arguments_end_with_a_line(arguments, said):
+    with pytest.raises(SystemExit, match=said):
+        main(arguments)
+
+
+def test_a_configuration_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(InvalidSetting, match="model type must be one of"):
+        memory_needs(str(tmp_path), "float32", 1, 0)
