@@ -249,11 +249,10 @@ class WallEngine:
         )
 
     def _play(self) -> RoundResult:
-        written = tuple(self.source.text)
         try:
             return self.sessions.play(self._decide())
         except Interrupted as error:
-            raise type(error)(str(error), written) from error
+            raise type(error)(str(error), tuple(self.source.text)) from error
 
     def _decide(self) -> Actions:
         if isinstance(self._controller, RoundAction):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from covspec_core.engine import generate
-from covspec_core.errors import InvalidAction, InvalidRequest
+from covspec_core.errors import InvalidAction, InvalidRequest, ModelFailure
 from covspec_core.rounds import Actions, RoundAction
 from covspec_core.wall import WallEngine
 from covspec_core.wire import PROTOCOLS
@@ -118,3 +118,21 @@ def test_wrong_limits_and_actions_are_refused(pair, requests):
         WallEngine(make_scenario(), pair, ACTIONS[0], 1.0, 0)
     with pytest.raises(InvalidAction, match="draft_length must be at most"):
         wall(pair, RoundAction(1.0, 99, 0)).answer(requests[0])
+
+
+def test_a_model_that_fails_leaves_what_was_written(pair, requests):
+    engine = wall(pair, RoundAction(1.0, 2, 0))
+    whole = engine.answer(requests[0]).ids
+    verify, calls = engine.source.edge.verify, count()
+
+    def failing(*arguments):
+        if next(calls) == 2:
+            raise ModelFailure("toy gave NaN")
+        return verify(*arguments)
+
+    engine.source.edge.verify = failing
+    with pytest.raises(ModelFailure, match="toy gave NaN") as caught:
+        engine.answer(requests[0])
+    written = caught.value.tokens
+    assert 2 <= len(written) < len(whole)
+    assert written == whole[: len(written)]
