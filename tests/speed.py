@@ -11,6 +11,7 @@ import argparse
 import gc
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from covspec_core.models.loading import hide_progress
 from covspec_core.pair.evaluate import MAX_ANSWER, cases
 from covspec_core.pair.requests import request_of
 from covspec_core.pairs import load_pair
+from covspec_core.provenance import provenance
 from covspec_core.rounds import RoundAction
 from covspec_core.scenario import Scenario
 from covspec_core.wall import WallEngine
@@ -332,6 +334,8 @@ def main(arguments: list[str] | None = None) -> None:
         tell(f"engine_over_{name}", median(other / own for other, own in pairs), "x")
     pairs = zip(taken["engine"], taken["forwards"], strict=True)
     tell("engine_over_forwards", median(own / bare for own, bare in pairs), "x")
+    command = shlex.join(["python", "-m", "tests.speed", *sys.argv[1:]])
+    tell("raced_tokens", tokens, "tokens", provenance=provenance(0, command))
 
 
 def _parser() -> argparse.ArgumentParser:
