@@ -178,13 +178,6 @@ class LiveSource:
             statistics=self._statistics()[None],
         )
 
-    def _check_room(self, model: VisionLanguageModel, prompt: Prompt) -> None:
-        if len(prompt.ids) + self._limit > model.max_tokens:
-            raise InvalidRequest(
-                f"a prompt of {len(prompt.ids)} tokens and an answer of up to {self._limit} must "
-                f"fit the {model.max_tokens} positions of the model; lower the limit or ask less"
-            )
-
     def _statistics(self) -> Floats:
         return statistics(self._prompt, self._ranked()[0]).astype(np.float64)
 
@@ -195,11 +188,19 @@ class LiveSource:
             self._ranking = states, self._pair.order(states)
         return self._ranking
 
+    def _check_room(self, model: VisionLanguageModel, prompt: Prompt) -> None:
+        if len(prompt.ids) + self._limit > model.max_tokens:
+            raise InvalidRequest(
+                f"a prompt of {len(prompt.ids)} tokens and an answer of up to {self._limit} must "
+                f"fit the {model.max_tokens} positions of the model; lower the limit or ask less"
+            )
+
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device reads the prompt with a share of the visual tokens."""
         prompt, kept = self._prompt, None
         if keep[0] < 1:
-            prompt, kept = self._pair.seen(prompt, *self._ranked(), float(keep[0]))
+            states, order = self._ranked()
+            prompt, kept = self._pair.seen(prompt, states, order, float(keep[0]))
         self.device.start(prompt, self._sampler, kept)
 
     def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:

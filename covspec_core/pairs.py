@@ -33,7 +33,7 @@ def load_pair(
         head: File of the acceptance head; without one nothing is foreseen.
         device: Torch device.
         dtype: Torch dtype of the weights.
-        decoder: Who runs the language models: ``auto``, ``lean`` or ``library``.
+        decoder: Who runs the language models, one of ``protocol.DECODERS``.
 
     Raises:
         InvalidSetting: If a model does not load or the two do not fit.
@@ -68,7 +68,7 @@ def load_draft(
         target: The large model, or its folder or hub name; only ``verifier_guided`` asks it.
         device: Torch device.
         dtype: Torch dtype of the weights.
-        decoder: Who runs the language models: ``auto``, ``lean`` or ``library``.
+        decoder: Who runs the language models, one of ``protocol.DECODERS``.
 
     Raises:
         InvalidSetting: If a model does not load.

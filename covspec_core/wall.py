@@ -1,9 +1,9 @@
 """The wall clock: both models on one machine, as ordinary speculative decoding, in real seconds.
 
 Blocks are drafted, judged, gated and committed by the code of the virtual clock; only the account
-of time differs. Nothing travels, so there is no link to wait for: no message is encoded and no
-branch is drafted ahead, which would take the seconds that it should save. Seconds are read when the
-models' outputs are in memory, after an accelerator has finished.
+of time differs. There is no link to wait for, so no branch is drafted ahead, which would take the
+seconds that it should save. Seconds are read when the models' outputs are in memory, after an
+accelerator has finished.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import STATISTICS, Facts, Move, Outcome
 from covspec_core.status import NEW_SHARE
+from covspec_core.verification import WHOLE, Truncation
 
 LOCAL: Final = ConstantLink(up_bps=1e12, down_bps=1e12, rtt_s=(0.0, 0.0))
 """What a status reports for the way within a machine, 1 Tbit/s; no time is charged for it."""
@@ -60,11 +61,11 @@ class WallAnswer:
         return len(self.ids) / self.seconds
 
 
-class Handover(Exchange):
-    """Messages between two sides that share a memory: handed over as they are."""
+class LocalExchange(Exchange):
+    """Hands ids over as they are; laws become what the protocol's format makes of them."""
 
     def _travel(self, message: Message, size: int) -> Message:
-        return message
+        return message if self._terms.kind.shared_noise else super()._travel(message, size)
 
 
 class LocalSource(LiveSource):
@@ -75,19 +76,27 @@ class LocalSource(LiveSource):
         scenario: Protocol and reading of the gate.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
+        truncation: Which tokens may be drawn.
         watched: A controller reads statuses; without one their signals are not computed.
     """
 
     request: Request
 
     def __init__(
-        self, pair: Pair, scenario: Scenario, temperature: float, limit: int, watched: bool
+        self,
+        pair: Pair,
+        scenario: Scenario,
+        temperature: float,
+        limit: int,
+        truncation: Truncation,
+        watched: bool,
     ) -> None:
         super().__init__(
-            pair, scenario.protocol, temperature, limit, lambda key: self.request, scenario.gate
-        )
+            pair, scenario.protocol, temperature, limit, lambda key: self.request, scenario.gate,
+            truncation,
+        )  # fmt: skip
         self.watched = watched
-        self._exchange = Handover(self.device, self.edge, self._terms)
+        self._exchange = LocalExchange(self.device, self.edge, self._terms)
 
     def _statistics(self) -> Floats:
         return super()._statistics() if self.watched else np.zeros(len(STATISTICS))
@@ -145,7 +154,7 @@ class WallSessions(Sessions):
             emitted=outcome.emitted,
             deviations=outcome.deviations,
             hit=none > 0, branch_steps=none, bytes_up=none, bytes_down=none,
-            charged=self._books().charged(move, outcome),
+            charged=none,
             energy_j=np.full(1, np.nan),
             request_done=outcome.done,
             session_done=outcome.done,
@@ -159,12 +168,14 @@ class WallSessions(Sessions):
 
     def _learn_speeds(self, move: Move, outcome: Outcome, received: Floats) -> None:
         """Running means of measured seconds over those of the profile."""
-        books = self._books()
-        work_s = books.edge_work_s(move, outcome, move.length + 1)
+        profile = self.scenario.profile
+        work = np.where(
+            move.alone, profile.edge_step_s * outcome.emitted, profile.verify_s(move.length + 1)
+        )
         for factor, measured, told in (
             (self.path.device_factor, self._drafted_s - self._began_s,
-             books.draft_s(move.length) / self.path.device_factor),
-            (self.path.edge_factor, received - self._drafted_s, np.where(move.local, 0.0, work_s)),
+             profile.draft_s(self.place.keep) * move.length),
+            (self.path.edge_factor, received - self._drafted_s, np.where(move.local, 0.0, work)),
         ):  # fmt: skip
             if told[0] > 0:
                 factor += NEW_SHARE * (measured / told - factor)
@@ -185,6 +196,7 @@ class WallEngine:
         controller: Sets the controls of every round; one action for all rounds costs no status.
         temperature: Of both laws; 0 is greedy.
         limit: Most answer tokens.
+        truncation: Which tokens may be drawn.
         clock: Seconds from any start.
 
     Raises:
@@ -198,6 +210,7 @@ class WallEngine:
         controller: Controller | RoundAction,
         temperature: float,
         limit: int,
+        truncation: Truncation = WHOLE,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if limit < 1:
@@ -207,13 +220,18 @@ class WallEngine:
             edge_factor=(1.0, 1.0),
         )  # fmt: skip
         watched = not isinstance(controller, RoundAction)
-        self.source = LocalSource(pair, scenario, temperature, limit, watched)
+        self.source = LocalSource(pair, scenario, temperature, limit, truncation, watched)
         self.sessions = WallSessions(scenario, self.source, clock)
         self._controller = controller
         self._always = Actions.of([controller]) if isinstance(controller, RoundAction) else None
 
     def answer(self, request: Request) -> WallAnswer:
-        """Answer one request."""
+        """Answer one request.
+
+        Raises:
+            InvalidRequest: If no prompt can be made of the request, or its answer has no room.
+            Interrupted: If a model cannot go on; carries what was written so far.
+        """
         self.source.request = request
         self.sessions.start()
         if not isinstance(self._controller, RoundAction):

@@ -156,5 +156,11 @@ def pair_of(model: ModelSettings) -> Pair:
     hide_progress()
     torch.set_num_threads(1)
     return load_pair(
-        model.draft, model.target, model.reduction, model.head, model.device, model.dtype
+        model.draft,
+        model.target,
+        model.reduction,
+        model.head,
+        model.device,
+        model.dtype,
+        model.decoder,
     )

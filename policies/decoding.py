@@ -66,11 +66,12 @@ class Decoding:
             model.decoder,
         )  # fmt: skip
         request = make_request(self.image, self.question, self.seed)
-        if self.clock == "wall":
-            return WallEngine(
-                self.scenario, pair, self.controller, model.temperature, model.limit
-            ).answer(request)
         try:
+            if self.clock == "wall":
+                return WallEngine(
+                    self.scenario, pair, self.controller,
+                    model.temperature, model.limit, model.truncation,
+                ).answer(request)  # fmt: skip
             return generate(
                 self.scenario, pair, request, self.controller,
                 model.temperature, model.limit, self.seed, truncation=model.truncation,

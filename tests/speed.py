@@ -11,6 +11,7 @@ import argparse
 import gc
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +26,14 @@ from transformers import Qwen2Config, Qwen2Model
 from transformers.cache_utils import DynamicCache
 
 from covspec_core.live import Pair, Request
-from covspec_core.models.hf import HFModel, hide_progress
+from covspec_core.models.hf import HFModel
 from covspec_core.models.lean import LeanDecoder
 from covspec_core.models.lean_context import prefill
+from covspec_core.models.loading import hide_progress
 from covspec_core.pair.evaluate import MAX_ANSWER, cases
 from covspec_core.pair.requests import request_of
 from covspec_core.pairs import load_pair
+from covspec_core.provenance import provenance
 from covspec_core.rounds import RoundAction
 from covspec_core.scenario import Scenario
 from covspec_core.wall import WallEngine
@@ -78,6 +81,7 @@ class Library:
 
     def __init__(self) -> None:
         self.target, self.draft = (HFModel(name, decoder="library") for name in (TARGET, DRAFT))
+        self._n_visual = self.target._config.image_seq_length
         self._pixels: torch.Tensor | None = None
         self.draft._net.register_forward_pre_hook(self._inject, with_kwargs=True)
 
@@ -90,9 +94,9 @@ class Library:
 
     def _generate(self, request: Request, assistant: Any, inject: bool) -> Text:
         model = self.target
-        text = model._text(request.question)
-        ids = model._tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         pixels = model._images(images=request.image, return_tensors="pt")["pixel_values"]
+        text, _ = model._wording.prompt(request.question, self._n_visual)
+        ids = torch.from_numpy(text)[None]
         self._pixels = pixels if inject else None
         out = model._net.generate(
             input_ids=ids, pixel_values=pixels, attention_mask=torch.ones_like(ids),
@@ -243,7 +247,7 @@ def branch_memory(branches: int = 8, tokens: int = 1024, steps: int = 8) -> None
             pad_token_id=0,
         )
     ).eval()  # fmt: skip
-    lean = LeanDecoder(library, library.embed_tokens.weight)
+    lean = LeanDecoder(library, library.embed_tokens.weight, "random")
     ids = np.arange(tokens) % 128
     held = {}
     for width in (1, branches):
@@ -330,6 +334,8 @@ def main(arguments: list[str] | None = None) -> None:
         tell(f"engine_over_{name}", median(other / own for other, own in pairs), "x")
     pairs = zip(taken["engine"], taken["forwards"], strict=True)
     tell("engine_over_forwards", median(own / bare for own, bare in pairs), "x")
+    command = shlex.join(["python", "-m", "tests.speed", *sys.argv[1:]])
+    tell("raced_tokens", tokens, "tokens", provenance=provenance(0, command))
 
 
 def _parser() -> argparse.ArgumentParser:

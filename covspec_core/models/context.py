@@ -66,6 +66,16 @@ def check_numbers(outputs: Outputs, name: str, first: int) -> Outputs:
     return outputs
 
 
+def check_positions(end: int, most: int, name: str) -> None:
+    """Refuse to read on behind the last position of a model.
+
+    Raises:
+        ModelFailure: If ``end`` lies behind it.
+    """
+    if end > most:
+        raise ModelFailure(f"prompt and answer must fit the {most} positions of {name}, got {end}")
+
+
 class HFContext:
     """One sequence, or several branches of it, in a ``DynamicCache``.
 
@@ -97,7 +107,7 @@ class HFContext:
         """
         model, rows = self._model, torch.from_numpy(np.atleast_2d(ids)).to(self._model.device)
         start, new = self._prompt_tokens + self._n_tokens, rows.shape[1]
-        check_room(start + new, model.max_tokens, model.name)
+        check_positions(start + new, model.max_tokens, model.name)
         first = start + self._shift
         positions = torch.arange(first, first + new, device=rows.device)[None]
         with within_memory(model.name, f"{len(rows)} x {new} tokens behind {start}"):

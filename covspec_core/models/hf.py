@@ -35,7 +35,7 @@ class HFModel:
         reads_encoder: Whether visual states hold the attention within the vision encoder, which
             costs a second pass of it.
         guide: Model whose attention the visual states hold as the verifier's.
-        decoder: One of ``DECODERS``: who runs the language model.
+        decoder: Who runs the language model, one of ``protocol.DECODERS``.
 
     Raises:
         InvalidSetting: If nothing loads from ``name``, its architecture or the decoder for it is
@@ -70,19 +70,18 @@ class HFModel:
                 f"layers must satisfy 0 <= early < deep <= {layers}, "
                 f"got early={self._early}, deep={self._deep}"
             )
-
         self._lean = self._make_lean(decoder)
 
     def _make_lean(self, decoder: str) -> LeanDecoder | None:
         if decoder not in DECODERS:
             raise InvalidSetting(f"decoder must be one of {DECODERS}, got {decoder!r}")
-        obstacle = unsupported(self._config.text_config)
+        language = self._net.model.language_model
+        obstacle = unsupported(language)
         if decoder == "lean" and obstacle:
-            raise InvalidSetting(f"decoder lean does not fit this model: {obstacle}")
+            raise InvalidSetting(f"decoder lean does not fit {self.name}: {obstacle}")
         if decoder == "library" or obstacle:
             return None
-        head = self._net.lm_head.weight[: self.vocab_size]
-        return LeanDecoder(self._net.model.language_model, head, self.name)
+        return LeanDecoder(language, self._net.lm_head.weight[: self.vocab_size], self.name)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -105,7 +104,7 @@ class HFModel:
         """Entries of a hidden state."""
         return int(self._config.text_config.hidden_size)
 
-    @property
+    @cached_property
     def eos_ids(self) -> frozenset[int]:
         """Token ids that end an answer."""
         ids = self._net.generation_config.eos_token_id
@@ -166,8 +165,7 @@ class HFModel:
         seen = self._seen(prompt, kept)
         embeds, places = self._embeds(prompt)[:, seen], self._places(prompt)[..., seen]
         if self._lean is not None:
-            with within_memory(self.name, f"a prompt of {len(seen)} tokens"):
-                return prefill(self._lean, embeds[0], places[0], len(prompt.ids))
+            return prefill(self._lean, embeds[0], places[0], len(prompt.ids))
         cache = DynamicCache(config=self._config.text_config)
         with within_memory(self.name, f"a prompt of {len(seen)} tokens"):
             outputs = self.forward(embeds, places, cache, last=1)

@@ -56,8 +56,9 @@ class Heads(NamedTuple):
     size: int
 
 
-def unsupported(config: Any) -> str | None:
-    """Why a language model of this configuration cannot be decoded leanly, or ``None``."""
+def unsupported(language: Any) -> str | None:
+    """Why a language model of the library cannot be decoded leanly, or ``None``."""
+    config = language.config
     if config.model_type != "qwen2":
         return f"model type must be 'qwen2', got {config.model_type!r}"
     if config.hidden_act != "silu":
@@ -66,6 +67,9 @@ def unsupported(config: Any) -> str | None:
         return f"rotary type must be 'default', got {config.rope_parameters['rope_type']!r}"
     if set(config.layer_types) != {"full_attention"}:
         return f"every layer must attend fully, got {sorted(set(config.layer_types))}"
+    devices = {str(weight.device) for weight in language.parameters()}
+    if len(devices) > 1:
+        return f"weights must lie on one device, got {sorted(devices)}"
     return None
 
 
@@ -75,7 +79,7 @@ class LeanDecoder:
     Args:
         language: The library's ``Qwen2Model``; its projections become views of fused weights.
         head: Matrix from hidden states to logits, ``[vocab, hidden]``.
-        name: Of the checkpoint, for messages.
+        name: Of the model, in errors.
     """
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from covspec_core.models.context import check_room, within_memory
+from covspec_core.models.context import check_numbers, check_positions, within_memory
 from covspec_core.models.lean import LeanDecoder
 from covspec_core.models.protocol import Ids, Outputs
 
@@ -81,13 +81,19 @@ class LeanContext:
 
     @torch.inference_mode()
     def extend(self, ids: Ids) -> Outputs:
-        """Append answer tokens; see :class:`~covspec_core.models.protocol.Context`."""
-        start = self.prompt_tokens + self.n_tokens
-        check_room(start + len(ids), self.decoder.max_tokens, self.decoder.name)
-        rotary = self.decoder.rotary(slice(start, start + len(ids)))
-        x = self._read(self.decoder.embed(ids), rotary)
-        first, self.n_tokens = self.n_tokens + 2, self.n_tokens + len(ids)
-        return self.decoder.outputs(x, first)
+        """Append answer tokens; see :class:`~covspec_core.models.protocol.Context`.
+
+        Raises:
+            ModelFailure: If the model has no positions or no memory left, or gives no numbers.
+        """
+        decoder, start, new = self.decoder, self.prompt_tokens + self.n_tokens, len(ids)
+        check_positions(start + new, decoder.max_tokens, decoder.name)
+        with within_memory(decoder.name, f"{new} tokens behind {start}"):
+            x = self._read(decoder.embed(ids), decoder.rotary(slice(start, start + new)))
+            outputs = decoder.outputs(x[None])
+        check_numbers(outputs, decoder.name, self.n_tokens + 2)
+        self.n_tokens += new
+        return outputs.at(0)
 
     def _read(self, x: Tensor, rotary: tuple[Tensor, Tensor], last: int = 0) -> Tensor:
         """The last layer's output for new inputs ``[new, hidden]``, which fill the next cells.
@@ -130,8 +136,13 @@ class LeanContext:
         self.n_tokens = n_tokens
 
     def fork(self, branches: int) -> BranchContext:
-        """A context that continues this one ``branches`` times side by side."""
-        return BranchContext(self, branches)
+        """A context that continues this one ``branches`` times side by side.
+
+        Raises:
+            OutOfMemory: If the branches do not fit; this context stays as it was.
+        """
+        with within_memory(self.decoder.name, f"a cache of {branches} branches"):
+            return BranchContext(self, branches)
 
     def select(self, branch: int) -> LeanContext:
         """The single sequence, going its own way from here."""
@@ -152,11 +163,17 @@ def prefill(
         embeds: Input vectors of the tokens that are kept, ``[kept, hidden]``.
         positions: Their positions in the prompt, ``[kept]``.
         prompt_tokens: Positions of the whole prompt.
+
+    Raises:
+        ModelFailure: If the model has no memory left or gives no numbers.
     """
-    context = LeanContext(decoder, Store(decoder, len(embeds)), prompt_tokens, 0)
-    x = context._read(embeds, decoder.rotary(positions), last=1)
+    with within_memory(decoder.name, f"a prompt of {len(embeds)} tokens"):
+        context = LeanContext(decoder, Store(decoder, len(embeds)), prompt_tokens, 0)
+        x = context._read(embeds, decoder.rotary(positions), last=1)
+        outputs = decoder.outputs(x[None])
+    check_numbers(outputs, decoder.name, 1)
     context.kept_tokens = len(embeds)
-    return context, decoder.outputs(x[-1], 1)
+    return context, outputs.at(0).at(-1)
 
 
 class BranchContext:
@@ -187,18 +204,24 @@ class BranchContext:
 
     @torch.inference_mode()
     def extend(self, ids: Ids) -> Outputs:
-        """Append answer tokens, ``[branches, new]``."""
-        new, start = ids.shape[1], self.prompt_tokens + self.n_tokens
-        check_room(start + new, self.decoder.max_tokens, self.decoder.name)
-        with within_memory(self.decoder.name, f"a cache of {self.branches} branches"):
-            self._make_room(new)
+        """Append answer tokens, ``[branches, new]``; errors as those of a single sequence."""
+        decoder, new, start = self.decoder, ids.shape[1], self.prompt_tokens + self.n_tokens
+        check_positions(start + new, decoder.max_tokens, decoder.name)
+        with within_memory(decoder.name, f"{self.branches} x {new} tokens behind {start}"):
+            x = self._read(decoder.embed(ids).flatten(0, 1), start, new)
+            outputs = decoder.outputs(x.view(self.branches, new, -1))
+        check_numbers(outputs, decoder.name, self.n_tokens + 2)
+        self._own_tokens += new
+        return outputs
+
+    def _read(self, x: Tensor, start: int, new: int) -> Tensor:
+        """The last layer's output for new inputs ``[branches * new, hidden]``."""
+        self._make_room(new)
         cos, sin = self.decoder.rotary(slice(start, start + new))
         rotary = cos.repeat(self.branches, 1, 1), sin.repeat(self.branches, 1, 1)
-        x = self.decoder.embed(ids).flatten(0, 1)
         for index, layer in enumerate(self.decoder.layers):
             x = self.decoder.finish(layer, x, self._attend(index, x, rotary, new))
-        first, self._own_tokens = self.n_tokens + 2, self._own_tokens + new
-        return self.decoder.outputs(x.view(self.branches, new, -1), first)
+        return x
 
     def _make_room(self, new: int) -> None:
         end = self._own_tokens + new

@@ -162,7 +162,7 @@ def random_decoder(**changes):
 @pytest.mark.parametrize("keys", [1, 2, 3, 6])
 def test_any_grouping_of_heads_is_read_alike(keys):
     library = random_decoder(num_key_value_heads=keys)
-    lean = LeanDecoder(library, library.embed_tokens.weight, "it")
+    lean = LeanDecoder(library, library.embed_tokens.weight, "random")
     ids = torch.randint(1, 50, (20,))
     with torch.inference_mode():
         told = library(input_ids=ids[None]).last_hidden_state[0].numpy()
@@ -186,8 +186,35 @@ def test_what_the_lean_decoder_does_not_know_it_names(changes, message):
         "model_type": "qwen2", "hidden_act": "silu", "layer_types": ["full_attention"],
         "rope_parameters": {"rope_type": "default"},
     }  # fmt: skip
-    assert unsupported(SimpleNamespace(**values)) is None
-    assert message in unsupported(SimpleNamespace(**(values | changes)))
+    assert unsupported(asked(**values)) is None
+    assert message in unsupported(asked(**(values | changes)))
+
+
+def asked(**config):
+    weights = [torch.zeros(1)]
+    return SimpleNamespace(config=SimpleNamespace(**config), parameters=lambda: weights)
+
+
+def test_weights_on_several_devices_are_left_to_the_library():
+    library = random_decoder()
+    library.layers[1].to("meta")
+    assert "one device" in unsupported(library)
+
+
+def test_a_model_without_numbers_is_named():
+    library = random_decoder()
+    lean = LeanDecoder(library, library.embed_tokens.weight, "random")
+    context, _ = prefill(lean, lean.embed(np.arange(1, 9)), torch.arange(8), 8)
+    lean.norm.fill_(np.nan)
+    for extend in (lambda: context.extend(np.array([3])), lambda: prefill(
+        lean, lean.embed(np.arange(1, 9)), torch.arange(8), 8
+    )):  # fmt: skip
+        with pytest.raises(ModelFailure, match="random gave NaN or infinite logits"):
+            extend()
+    fork = context.fork(2)
+    with pytest.raises(ModelFailure, match="answer token 2"):
+        fork.extend(np.array([[3], [4]]))
+    assert context.n_tokens == fork.n_tokens == 0
 
 
 def test_an_unknown_decoder_is_refused():

@@ -11,6 +11,7 @@ from covspec_core.engine import generate
 from covspec_core.errors import InvalidAction, InvalidRequest, ModelFailure
 from covspec_core.rounds import Actions, RoundAction
 from covspec_core.wall import WallEngine
+from covspec_core.wire import PROTOCOLS
 from tests.core.conftest import LIMIT, make_scenario
 
 ACTIONS = [
@@ -36,7 +37,9 @@ class Played:
 def wall(pair, controller, protocol_name="coupled", temperature=1.0, **changes):
     scenario = make_scenario(protocol_name, **changes)
     ticks = count()
-    return WallEngine(scenario, pair, controller, temperature, LIMIT, lambda: float(next(ticks)))
+    return WallEngine(
+        scenario, pair, controller, temperature, LIMIT, clock=lambda: float(next(ticks))
+    )
 
 
 def virtual(pair, request, controller, protocol_name="coupled", temperature=1.0):
@@ -56,7 +59,7 @@ class Always:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("protocol_name", ["coupled", "decoupled", "full"])
+@pytest.mark.parametrize("protocol_name", sorted(PROTOCOLS))
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_same_actions_give_the_virtual_clocks_text(
     pair, requests, action, protocol_name, temperature
