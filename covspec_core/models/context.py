@@ -36,23 +36,11 @@ def within_memory(name: str, work: str) -> Iterator[None]:
         raise OutOfMemory(f"{name} ran out of memory at {work}") from error
 
 
-def check_room(positions: int, limit: int, name: str) -> None:
-    """Refuse a text that is longer than a model's positions.
-
-    Raises:
-        ModelFailure: With the name, the limit and the length.
-    """
-    if positions > limit:
-        raise ModelFailure(
-            f"prompt and answer must fit the {limit} positions of {name}, got {positions}"
-        )
-
-
 def check_numbers(outputs: Outputs, name: str, first: int) -> Outputs:
     """Outputs whose logits are numbers.
 
     Args:
-        outputs: Leading shape ``[rows, positions]``, ``[positions]`` or none.
+        outputs: Leading shape ``[rows, positions]``.
         name: Of the model.
         first: Answer token that the first position foretells, from 1.
 
@@ -60,8 +48,8 @@ def check_numbers(outputs: Outputs, name: str, first: int) -> Outputs:
         ModelFailure: If a logit is NaN or infinite.
     """
     if not np.isfinite(outputs.logits).all():
-        good = np.atleast_2d(np.isfinite(outputs.logits).all(-1)).all(0)
-        token = first + int(good.argmin())
+        bad = ~np.isfinite(outputs.logits).all((0, -1))
+        token = first + int(bad.argmax())
         raise ModelFailure(f"{name} gave NaN or infinite logits for answer token {token}")
     return outputs
 

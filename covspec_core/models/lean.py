@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from covspec_core.models.context import check_numbers
 from covspec_core.models.protocol import Outputs
 
 BLOCK_TOKENS: Final = 16
@@ -151,20 +150,11 @@ class LeanDecoder:
         gate, up = functional.linear(inner, layer.gate_up).chunk(2, -1)
         return torch.addmm(x, functional.silu(gate).mul_(up), layer.down)
 
-    def outputs(self, x: Tensor, first: int) -> Outputs:
-        """What the model says from the last layer's output, leading shape kept.
-
-        Args:
-            x: Of the last layer, ``[..., hidden]``.
-            first: Answer token that the first position foretells, from 1.
-
-        Raises:
-            ModelFailure: If a logit is NaN or infinite.
-        """
+    def outputs(self, x: Tensor) -> Outputs:
+        """What the model says from the last layer's output, leading shape kept."""
         hidden = torch.rms_norm(x, x.shape[-1:], self.norm, self._eps)
         logits = functional.linear(hidden, self.head)
-        made = Outputs(logits.float().cpu().numpy(), hidden.float().cpu().numpy())
-        return check_numbers(made, self.name, first)
+        return Outputs(logits.float().cpu().numpy(), hidden.float().cpu().numpy())
 
 
 def _layer(module: Any) -> Layer:

@@ -188,8 +188,7 @@ class BranchContext:
         self.decoder, self.store = trunk.decoder, trunk.store
         self.prompt_tokens, self.kept_tokens = trunk.prompt_tokens, trunk.kept_tokens
         self.branches, self._trunk_tokens, self._own_tokens = branches, trunk.n_tokens, 0
-        with within_memory(self.decoder.name, f"a cache of {branches} branches"):
-            self._own = _empty(self.decoder, (branches,), BRANCH_TOKENS)
+        self._own = _empty(self.decoder, (branches,), BRANCH_TOKENS)
         self.store.readers.add(self)
 
     @property

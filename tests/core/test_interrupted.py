@@ -107,8 +107,7 @@ def test_enough_memory_is_no_reason_to_warn():
 
 @pytest.fixture(scope="module", params=sorted(BUILDERS))
 def model(request, tmp_path_factory):
-    folder = save(request.param, tmp_path_factory.mktemp(request.param))
-    return HFModel(folder, decoder="library")
+    return HFModel(save(request.param, tmp_path_factory.mktemp(request.param)))
 
 
 @pytest.fixture(scope="module")
@@ -228,28 +227,3 @@ def test_a_model_that_fails_keeps_what_was_written(side, last):
 def test_questions_of_which_no_prompt_can_be_made_are_refused(model, question, said):
     with pytest.raises(InvalidRequest, match=said):
         model.prompt(render(CASE.scene), question)
-
-
-@pytest.fixture(scope="module")
-def lean(tmp_path_factory):
-    return HFModel(save("internvl", tmp_path_factory.mktemp("lean")), decoder="lean")
-
-
-def test_lean_branches_without_memory_leave_their_trunk_as_it_was(lean, monkeypatch):
-    context, _ = lean.prefill(lean.prompt(render(CASE.scene), CASE.question.text))
-    before = context.extend(np.array([9, 10])).logits
-    with monkeypatch.context() as patch:
-        patch.setattr("covspec_core.models.lean_context._empty", exhausted)
-        with pytest.raises(OutOfMemory, match=rf"{lean.name} ran .* a cache of 8 branches"):
-            context.fork(8)
-    context.rollback(0)
-    np.testing.assert_array_equal(context.extend(np.array([9, 10])).logits, before)
-
-
-def test_lean_logits_that_are_no_numbers_name_model_and_token(lean, monkeypatch):
-    context, _ = lean.prefill(lean.prompt(render(CASE.scene), CASE.question.text))
-    head = lean._lean.head.clone()
-    head[5] = torch.nan
-    monkeypatch.setattr(lean._lean, "head", head)
-    with pytest.raises(ModelFailure, match=rf"{lean.name} gave NaN .* for answer token 2$"):
-        context.extend(np.array([9, 10]))
