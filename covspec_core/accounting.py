@@ -117,7 +117,7 @@ class Books:
         return (move.length > 1) & outcome.rejected & (outcome.accepted == 0)
 
     def _drafted_s(self, length: Ints) -> Floats:
-        return self.now_s + self._draft_s(length)
+        return self.now_s + self.draft_s(length)
 
     def _call(
         self,
@@ -135,7 +135,7 @@ class Books:
             # Of a burst only the message of the last token is waited for.
             bytes_down=np.where(move.alone, STREAM_BYTES, down),
             edge_ready_s=self.edge_ready_s,
-            work_s=self._edge_work_s(move, outcome, positions),
+            work_s=self.edge_work_s(move, outcome, positions),
             streaming=self.streaming & move.alone,
         )
         # A branch that is drafted ahead lives until the first answer.
@@ -145,7 +145,7 @@ class Books:
         radio = np.where(move.local, 0.0, trip.radio_s)
         return Course(sent, trip, first - sent, received, up, down, radio)
 
-    def _draft_s(self, length: Ints) -> Floats:
+    def draft_s(self, length: Ints) -> Floats:
         """Draft steps; to look ahead the device has taken the first one before it was asked."""
         profile = self.scenario.profile
         least = np.where(self.place.awake, 1, 0)
@@ -175,7 +175,8 @@ class Books:
         trip = timeline.call_again(self.path, trip, again, more_up, more_down)
         return trip, up + again * more_up, down + again * more_down
 
-    def _edge_work_s(self, move: Move, outcome: Outcome, positions: Ints) -> Floats:
+    def edge_work_s(self, move: Move, outcome: Outcome, positions: Ints) -> Floats:
+        """Seconds of a pass over new positions, or of a burst, by the profile."""
         profile = self.scenario.profile
         alone = profile.edge_step_s * outcome.emitted.astype(float)
         return self._catch_up_s() + np.where(move.alone, alone, profile.verify_s(positions))

@@ -196,11 +196,14 @@ class Sessions:
                 f"the link of session {rows[late][0]} needs {seconds[late][0]:.1f} s"
             )
 
-    def _account(self, move: Move, width: Ints, outcome: Outcome) -> RoundResult:
-        books = Books(
+    def _books(self) -> Books:
+        return Books(
             self.scenario, self.path, self.place, self.now_s, self.edge_ready_s, self.streaming,
             self.unchecked, self.owed, self.lag,
         )  # fmt: skip
+
+    def _account(self, move: Move, width: Ints, outcome: Outcome) -> RoundResult:
+        books = self._books()
         called, course = ~move.local, books.course(move, outcome)
         trip, received = course.trip, course.received_s
         self._check_deadline(received - self.now_s, np.arange(self.size))

@@ -116,8 +116,9 @@ def _answer(task: Task, pair: Pair, request: Request, index: int) -> Row:
     controller, scenario = task.system.controller(seed)
     model = task.model
     done = generate(
-        scenario, pair, request, controller, model.temperature, model.limit, seed, count
-    )
+        scenario, pair, request, controller, model.temperature, model.limit, seed, count,
+        model.truncation,
+    )  # fmt: skip
     names = ("answer", "tokens", "rounds", "seconds", "seconds_edge_only", "deviations")
     values = {name: getattr(done, name) for name in names}
     return values | {"unchecked": unchecked, "bytes": done.bytes_up + done.bytes_down}
@@ -149,7 +150,7 @@ def pair_of(model: ModelSettings) -> Pair:
     """The pair, loaded once a process; one thread each, as several run side by side."""
     import torch
 
-    from covspec_core.models.hf import hide_progress
+    from covspec_core.models.loading import hide_progress
     from covspec_core.pairs import load_pair
 
     hide_progress()

@@ -164,6 +164,7 @@ class _Search:
         play.place.awake, play.streaming = later & ~streams, streams
         play.place.ready = np.where(later & ~streams, mode - 1, 0)
         bursts = np.where(streams, mode - 1 - self.modes.longest, 0)
+        play.owed = later.copy()
         play.lag = bursts * self._scenario.edge_burst
         return play
 

@@ -75,7 +75,7 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
         modes: The states.
 
     Raises:
-        InvalidSetting: If refusals cost more or less by chance.
+        InvalidSetting: If refusals cost more or less by chance, or blocks bring no bonus tokens.
     """
     scenario = world.scenario
     if scenario.protocol.top:
@@ -83,6 +83,8 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
         raise InvalidSetting(
             f"oracles need refusals that cost the same, protocol {name} has two kinds"
         )
+    if scenario.pre_verify or scenario.post_verify:
+        raise InvalidSetting("oracles need bonus tokens, pre_verify and post_verify must be off")
     script = _Script.of(scenario, len(seeds), modes)
     play = _in_every_mode(world, script, seeds, image_bytes, keep, modes)
     start_s = play.now_s.copy()
@@ -150,6 +152,7 @@ def _in_every_mode(
     play.place.position, play.place.keep = later * 1, keep[pair]
     play.place.awake, play.streaming = later & ~streams, streams
     play.place.ready = np.where(later & ~streams, mode - 1, 0)
+    play.owed = later.copy()
     play.lag = np.where(streams, (mode - 1 - modes.longest) * scenario.edge_burst, 0)
     # The edge is done with its last round; of a burst the device has just got the last token.
     _, got_s = play.path.download_end_s(play.now_s, np.full(size, STREAM_BYTES))
