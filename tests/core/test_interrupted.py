@@ -107,7 +107,8 @@ def test_enough_memory_is_no_reason_to_warn():
 
 @pytest.fixture(scope="module", params=sorted(BUILDERS))
 def model(request, tmp_path_factory):
-    return HFModel(save(request.param, tmp_path_factory.mktemp(request.param)))
+    folder = save(request.param, tmp_path_factory.mktemp(request.param))
+    return HFModel(folder, decoder="library")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2Model
 
-from covspec_core.errors import InvalidSetting, ModelFailure
+from covspec_core.errors import InvalidSetting, ModelFailure, OutOfMemory
+from covspec_core.models import lean_context
 from covspec_core.models.hf import HFModel
 from covspec_core.models.lean import BLOCK_TOKENS, LeanDecoder, unsupported
 from covspec_core.models.lean_context import prefill
@@ -215,6 +216,23 @@ def test_a_model_without_numbers_is_named():
     with pytest.raises(ModelFailure, match="answer token 2"):
         fork.extend(np.array([[3], [4]]))
     assert context.n_tokens == fork.n_tokens == 0
+
+
+def exhausted(*arguments):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("part", ["_empty", "_attend"])
+def test_branches_without_memory_leave_their_trunk_as_it_was(both, monkeypatch, part):
+    one, _ = contexts_of(both)
+    before = one.extend(np.array([20, 21])).logits
+    with monkeypatch.context() as patch:
+        owner = lean_context if part == "_empty" else lean_context.BranchContext
+        patch.setattr(owner, part, exhausted)
+        with pytest.raises(OutOfMemory, match="ran out of memory at"):
+            one.fork(8).extend(np.full((8, 1), 20))
+    one.rollback(0)
+    np.testing.assert_array_equal(one.extend(np.array([20, 21])).logits, before)
 
 
 def test_an_unknown_decoder_is_refused():

@@ -21,7 +21,7 @@ CHECKPOINTS = ROOT / "docs" / "checkpoints"
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("architecture", sorted(BUILDERS))
 def test_what_is_said_is_what_a_model_takes(tmp_path, architecture, dtype):
-    model = HFModel(save(architecture, tmp_path), dtype=dtype)
+    model = HFModel(save(architecture, tmp_path), dtype=dtype, decoder="library")
     case = cases("test", 1)[0]
     prompt = model.prompt(render(case.scene), case.question.text)
     context, _ = model.prefill(prompt)
