@@ -178,6 +178,11 @@ class LiveSource:
             statistics=self._statistics()[None],
         )
 
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Visual tokens of the request by rank; every share kept is a prefix."""
+        return self._ranked()[1]
+
     def _statistics(self) -> Floats:
         return statistics(self._prompt, self._ranked()[0]).astype(np.float64)
 

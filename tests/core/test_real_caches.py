@@ -76,7 +76,7 @@ def test_keeping_everything_is_not_pruning(pair, which):
     model = getattr(pair, which)
     prompt = model.prompt(render(CASE.scene), CASE.question.text)
     whole, first = model.prefill(prompt)
-    kept, first_kept = model.prefill(prompt, np.arange(model.n_visual))
+    kept, first_kept = model.prefill(prompt, np.arange(len(prompt.visual)))
     np.testing.assert_array_equal(first.logits, first_kept.logits)
     tokens = np.array([11, 47, 30, 12])
     np.testing.assert_array_equal(whole.extend(tokens).logits, kept.extend(tokens).logits)
