@@ -40,12 +40,14 @@ def test_any_pair_decodes_in_any_dtype(tmp_path):
 
 @pytest.mark.parametrize("error", [LinkTimeout, ModelFailure, OutOfMemory])
 def test_an_interrupted_answer_shows_what_was_written(monkeypatch, error):
-    def fails(*args):
+    def fails(*args, **options):
         raise error("something broke", (57, 58))
 
     monkeypatch.setattr(decoding, "generate", fails)
     model = ModelSettings(str(PAIR / "draft"), str(PAIR / "target"), "none.npz")
-    asked = decoding.Decoding(None, model, None, Image.new("RGB", (8, 8)), "what is this?", 0)
+    asked = decoding.Decoding(
+        None, model, None, Image.new("RGB", (8, 8)), "what is this?", 0, "virtual"
+    )
     with pytest.raises(error, match=r"something broke; written so far: '\w+ \w+'$") as caught:
         asked.run(lambda line: None)
     assert caught.value.tokens == (57, 58)

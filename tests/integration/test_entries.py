@@ -179,7 +179,7 @@ def test_a_resumed_run_keeps_to_its_own_settings(place, trained):
 
 
 WRONG = [
-    ("train", "controllers=[nope]", "controller must be one of ['adaptive_steps'"),
+    ("train", "controllers=[nope]", "controller must be one of ['ada_edl'"),
     ("train", "protocol.name=telepathy", "coupled"),
     ("train", "algorithm.batch_size=100000", "batch_size must be at most"),
     ("train", "seed=abc", "seed must be a whole number in [0, 2**32), got 'abc'"),
