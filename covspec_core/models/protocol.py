@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from covspec_core.reduction import Merged, VisualStates
@@ -15,7 +14,7 @@ Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
 DECODERS = ("auto", "lean", "library")
-"""Who runs a language model: the lean decoder, the library, or lean wherever it can."""
+"""Who runs a language model: the lean decoder wherever it can, that one, or the library."""
 
 
 class Outputs(NamedTuple):
@@ -60,6 +59,9 @@ class Prompt:
 
     def merged(self, into: Merged) -> Prompt:
         """The same prompt with dropped visual tokens merged into some of the kept ones."""
+        # Imported here: settings and replays read this module, and need no torch.
+        import torch
+
         features = torch.as_tensor(self.features).clone()
         weights = torch.as_tensor(into.weights, dtype=features.dtype, device=features.device)
         features[torch.as_tensor(into.kept, device=features.device)] = weights @ features

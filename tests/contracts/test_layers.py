@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,3 +131,13 @@ def test_a_wrong_import_is_found(path, source):
 )
 def test_a_right_import_is_let_through(path, source):
     assert breaches(path, source) == []
+
+
+def test_settings_engine_and_environment_load_without_the_heavy_libraries():
+    code = (
+        "import sys, policies.settings, covspec_core.engine, env\n"
+        "heavy = ('torch', 'transformers', 'matplotlib', 'wandb', 'stable_baselines3')\n"
+        "sys.exit(', '.join(name for name in heavy if name in sys.modules) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
