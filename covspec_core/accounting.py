@@ -7,7 +7,7 @@ Everything depends on where the sessions stood before the round (:class:`Books`)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from covspec_core.source import Move, Outcome, Place
 
 STREAM_BYTES = wire.HEADER.size + wire.ID_BYTES
 """Message in which the edge streams one token."""
+
+
+def tokens_of(move: Move, outcome: Outcome) -> dict[str, Any]:
+    """Fields of a :class:`~covspec_core.rounds.RoundResult` that tell what became of its tokens."""
+    return {
+        "drafted": move.length,
+        "accepted": outcome.accepted - outcome.unjudged,
+        "rejected": outcome.rejected,
+        "skipped": np.where(move.local, outcome.emitted, outcome.unjudged),
+        "burst": np.where(move.alone, outcome.emitted, 0),
+        "emitted": outcome.emitted,
+        "deviations": outcome.deviations,
+    }
 
 
 class Course(NamedTuple):

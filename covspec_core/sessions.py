@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from covspec_core import timeline
-from covspec_core.accounting import STREAM_BYTES, Books
+from covspec_core.accounting import STREAM_BYTES, Books, tokens_of
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.link import LinkTable
 from covspec_core.randomness import mix, uniform
@@ -218,13 +218,7 @@ class Sessions:
             verified_s=np.where(called, trip.verified_s, course.sent_s),
             received_s=received,
             first_s=received - books.streamed_s(move, outcome),
-            drafted=move.length,
-            accepted=outcome.accepted - outcome.unjudged,
-            rejected=outcome.rejected,
-            skipped=np.where(move.local, outcome.emitted, outcome.unjudged),
-            burst=np.where(move.alone, outcome.emitted, 0),
-            emitted=outcome.emitted,
-            deviations=outcome.deviations,
+            **tokens_of(move, outcome),
             hit=hit,
             branch_steps=steps,
             bytes_up=course.bytes_up,

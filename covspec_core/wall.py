@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from covspec_core.accounting import tokens_of
 from covspec_core.channels import ConstantLink
 from covspec_core.engine import Controller, realise_links
 from covspec_core.errors import Interrupted, InvalidRequest
@@ -146,13 +147,7 @@ class WallSessions(Sessions):
         result = RoundResult(
             started_s=self.now_s, sent_s=sent, arrived_s=sent, verify_s=sent,
             verified_s=received, received_s=received, first_s=received,
-            drafted=move.length,
-            accepted=outcome.accepted - outcome.unjudged,
-            rejected=outcome.rejected,
-            skipped=np.where(move.local, outcome.emitted, outcome.unjudged),
-            burst=np.where(move.alone, outcome.emitted, 0),
-            emitted=outcome.emitted,
-            deviations=outcome.deviations,
+            **tokens_of(move, outcome),
             hit=none > 0, branch_steps=none, bytes_up=none, bytes_down=none,
             charged=none,
             energy_j=np.full(1, np.nan),
@@ -168,15 +163,13 @@ class WallSessions(Sessions):
 
     def _learn_speeds(self, move: Move, outcome: Outcome, received: Floats) -> None:
         """Running means of measured seconds over those of the profile."""
-        profile = self.scenario.profile
-        work = np.where(
-            move.alone, profile.edge_step_s * outcome.emitted, profile.verify_s(move.length + 1)
-        )
+        books = self._books()
+        draft_s = books.draft_s(move.length) / self.path.device_factor
+        work_s = books.edge_work_s(move, outcome, move.length + 1)
         for factor, measured, told in (
-            (self.path.device_factor, self._drafted_s - self._began_s,
-             profile.draft_s(self.place.keep) * move.length),
-            (self.path.edge_factor, received - self._drafted_s, np.where(move.local, 0.0, work)),
-        ):  # fmt: skip
+            (self.path.device_factor, self._drafted_s - self._began_s, draft_s),
+            (self.path.edge_factor, received - self._drafted_s, np.where(move.local, 0.0, work_s)),
+        ):
             if told[0] > 0:
                 factor += NEW_SHARE * (measured / told - factor)
 
