@@ -12,7 +12,7 @@ import numpy as np
 from covspec_core import timeline
 from covspec_core.accounting import STREAM_BYTES
 from covspec_core.errors import Interrupted, InvalidRequest, LinkTimeout
-from covspec_core.link import LinkTable
+from covspec_core.links.table import LinkTable
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.randomness import streams
 from covspec_core.rounds import Actions, RoundAction, RoundResult, Status

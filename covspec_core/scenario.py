@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from covspec_core.channels import Channel
 from covspec_core.errors import InvalidSetting
+from covspec_core.links.channels import Channel
 from covspec_core.profile import HardwareProfile
 from covspec_core.rounds import GATE_OFF
 from covspec_core.wire import WireProtocol

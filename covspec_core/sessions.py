@@ -11,7 +11,7 @@ import numpy as np
 from covspec_core import timeline
 from covspec_core.accounting import STREAM_BYTES, Books, tokens_of
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
-from covspec_core.link import LinkTable
+from covspec_core.links.table import LinkTable
 from covspec_core.randomness import mix, uniform
 from covspec_core.rounds import (
     CHANCES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.link import Direction
+from covspec_core.links.table import Direction
 from covspec_core.rounds import Bools, Floats, Ints, RoundResult, Status
 from covspec_core.source import Facts
 from covspec_core.timeline import Path

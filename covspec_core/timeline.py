@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from covspec_core.link import Direction, LinkTable
+from covspec_core.links.table import Direction, LinkTable
 from covspec_core.profile import HardwareProfile
 from covspec_core.rounds import Bools, Floats, Ints
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.accounting import tokens_of
-from covspec_core.channels import ConstantLink
 from covspec_core.engine import Controller, realise_links
 from covspec_core.errors import Interrupted, InvalidRequest
 from covspec_core.exchange import Exchange, Message
+from covspec_core.links.channels import ConstantLink
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.rounds import Actions, Floats, Ints, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario

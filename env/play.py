@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.channels import Channel
 from covspec_core.engine import realise_links
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import LinkTable
-from covspec_core.mixture import MixtureLink
+from covspec_core.links.channels import Channel
+from covspec_core.links.mixture import MixtureLink
+from covspec_core.links.table import LinkTable
+from covspec_core.links.traces import TraceLink
 from covspec_core.randomness import mix
 from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.replay import ReplaySource
@@ -20,7 +21,6 @@ from covspec_core.rounds import Bools, Floats, Ints, Keys, RoundResult
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import Source
-from covspec_core.traces import TraceLink
 from env.codec import Codec
 from env.presets import RECORDING
 from env.rewards import RewardWeights, total

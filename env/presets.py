@@ -15,23 +15,23 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from covspec_core.channels import (
+from covspec_core.errors import InvalidSetting
+from covspec_core.links.channels import (
     AwgnLink,
     Channel,
     ConstantLink,
     GilbertElliottLink,
     RayleighLink,
 )
-from covspec_core.errors import InvalidSetting
-from covspec_core.fading import RicianLink, ShadowedLink
-from covspec_core.impairments import LossyLink, SharedLink
-from covspec_core.markov import MarkovLink
-from covspec_core.mixture import AsymmetricLink, MixtureLink
-from covspec_core.mobility import MobilityLink
-from covspec_core.network import NetworkLink
+from covspec_core.links.fading import RicianLink, ShadowedLink
+from covspec_core.links.impairments import LossyLink, SharedLink
+from covspec_core.links.markov import MarkovLink
+from covspec_core.links.mixture import AsymmetricLink, MixtureLink
+from covspec_core.links.mobility import MobilityLink
+from covspec_core.links.network import NetworkLink
+from covspec_core.links.traces import CsvLink, MahimahiLink, NpzLink, TraceLink
 from covspec_core.profile import HardwareProfile
 from covspec_core.scenario import Scenario
-from covspec_core.traces import CsvLink, MahimahiLink, NpzLink, TraceLink
 from covspec_core.wire import WireProtocol, protocol
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import LinkTable
+from covspec_core.links.table import LinkTable
 from covspec_core.recording import Recording
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Floats, Ints, Keys

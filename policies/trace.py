@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from covspec_core.errors import CoVSpecError, InvalidSetting
-from covspec_core.link_statistics import rate_statistics
-from covspec_core.pieces import Cutting, Piece
-from covspec_core.traces import CsvLink, MahimahiLink, NpzLink
+from covspec_core.links.pieces import Cutting, Piece
+from covspec_core.links.statistics import rate_statistics
+from covspec_core.links.traces import CsvLink, MahimahiLink, NpzLink
 from policies.trace_figure import draw_trace
 
 SLOT_S = 0.1

@@ -13,7 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.pieces import Piece
+from covspec_core.links.pieces import Piece
 from policies.figures import COLOURS
 
 SHOWN = 6

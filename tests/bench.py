@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from covspec_core.engine import realise_links
-from covspec_core.link import Direction
+from covspec_core.links.table import Direction
 from covspec_core.recording import Recording
 from env.codec import Codec
 from env.play import World

@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from covspec_core.network import NetworkLink
+from covspec_core.links.network import NetworkLink
 from covspec_core.scenario import Scenario
 from env.presets import CONF, build
 from env.rewards import RewardWeights

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covspec_core.acceptance import EXTRAS, AcceptanceHead
-from covspec_core.channels import ConstantLink
+from covspec_core.links.channels import ConstantLink
 from covspec_core.live import Pair, Request
 from covspec_core.profile import HardwareProfile
 from covspec_core.recorder import Job, record

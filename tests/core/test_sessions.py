@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from covspec_core.accounting import STREAM_BYTES
-from covspec_core.channels import ConstantLink, GilbertElliottLink
 from covspec_core.engine import Engine, realise_links
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
-from covspec_core.link import LinkTable
+from covspec_core.links.channels import ConstantLink, GilbertElliottLink
+from covspec_core.links.table import LinkTable
 from covspec_core.live import LiveSource
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, RoundAction, RoundResult

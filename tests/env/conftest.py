@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covspec_core.channels import ConstantLink, GilbertElliottLink, RayleighLink
-from covspec_core.mixture import MixtureLink
+from covspec_core.links.channels import ConstantLink, GilbertElliottLink, RayleighLink
+from covspec_core.links.mixture import MixtureLink
 from covspec_core.recording import SPLITS
 from env.presets import CONF, preset
 from env.single import CoVSpecEnv

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.fitting import rate_correlation
-from covspec_core.impairments import LossyLink, SharedLink
-from covspec_core.link_statistics import coarse, rate_statistics
-from covspec_core.measured import PLANS, read_measured
-from covspec_core.mixture import AsymmetricLink
-from covspec_core.network import NetworkLink
-from covspec_core.pieces import Cutting
-from covspec_core.traces import CsvLink
+from covspec_core.links.fitting import rate_correlation
+from covspec_core.links.impairments import LossyLink, SharedLink
+from covspec_core.links.measured import PLANS, read_measured
+from covspec_core.links.mixture import AsymmetricLink
+from covspec_core.links.network import NetworkLink
+from covspec_core.links.pieces import Cutting
+from covspec_core.links.statistics import coarse, rate_statistics
+from covspec_core.links.traces import CsvLink
 from env.presets import build_link, named_scenario, preset
 
 NO = None

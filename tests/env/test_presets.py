@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.mixture import MixtureLink
+from covspec_core.links.mixture import MixtureLink
 from covspec_core.profile import HardwareProfile
 from covspec_core.wire import PROTOCOLS
 from env.presets import (

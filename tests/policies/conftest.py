@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from covspec_core.channels import ConstantLink
+from covspec_core.links.channels import ConstantLink
 from covspec_core.recording import SPLITS
 from covspec_core.rounds import Status
 from env.codec import Codec

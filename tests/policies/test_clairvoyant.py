@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covspec_core.channels import GilbertElliottLink
+from covspec_core.links.channels import GilbertElliottLink
 from covspec_core.randomness import mix
 from env.play import World
 from policies.clairvoyant import outcome_search

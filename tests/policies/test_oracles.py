@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from covspec_core.channels import ConstantLink, GilbertElliottLink
 from covspec_core.errors import InvalidSetting
+from covspec_core.links.channels import ConstantLink, GilbertElliottLink
 from covspec_core.randomness import mix
 from covspec_core.rounds import RoundAction
 from env.play import World

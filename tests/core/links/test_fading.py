@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covspec_core.channels import RayleighLink
 from covspec_core.errors import InvalidSetting
-from covspec_core.fading import RicianLink, ShadowedLink
+from covspec_core.links.channels import RayleighLink
+from covspec_core.links.fading import RicianLink, ShadowedLink
 
 RICIAN = RicianLink(5e6, 10.0, 6.0, 0.1)
 SHADOWED = ShadowedLink(5e6, 10.0, 8.0, 2.0, fast_share=0.3)

@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 from scipy.optimize import brentq, least_squares
 
-from covspec_core.link import FloatArray
-from covspec_core.link_statistics import RateStatistics, coarse, rate_statistics
-from covspec_core.network import NetworkDraws, NetworkLink, NetworkRate
+from covspec_core.links.network import NetworkDraws, NetworkLink, NetworkRate
+from covspec_core.links.statistics import RateStatistics, coarse, rate_statistics
+from covspec_core.links.table import FloatArray
 
 SLOT_S = 0.1
 N_SLOTS = 200_000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.markov import MarkovLink
+from covspec_core.links.markov import MarkovLink
 
 STEP = ((0.8, 0.2, 0.0), (0.1, 0.7, 0.2), (0.05, 0.05, 0.9))
 RATES = (0.0, 5e6, 20e6)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from covspec_core.errors import BrokenTrace, InvalidSetting
-from covspec_core.link import FloatArray
-from covspec_core.pieces import Cutting, Piece, cut
+from covspec_core.links.pieces import Cutting, Piece, cut
+from covspec_core.links.table import FloatArray
 
 COLUMNS = ("t_s", "uplink_mbps", "downlink_mbps", "snr_db", "rtt_ms")
 _N_COLUMNS = len(COLUMNS)

@@ -9,10 +9,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.channels import Delayed, count_slots
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import FloatArray, LinkTable
-from covspec_core.processes import gauss_markov, redrawn, twins
+from covspec_core.links.channels import Delayed, count_slots
+from covspec_core.links.processes import gauss_markov, redrawn, twins
+from covspec_core.links.table import FloatArray, LinkTable
 from covspec_core.rules import check
 
 
@@ -25,7 +25,7 @@ class NetworkRate:
     link keeps, a slow Gauss-Markov one and a fast one, independent between slots. In a dip the
     rate is ``dip_bps exp(dip_sigma z)``: a two-state model with log-normal states as in
     Lutz et al., IEEE Trans. Veh. Technol. 40(2), 1991. Dips come and go as the bad state of
-    :class:`~covspec_core.channels.GilbertElliottLink` does.
+    :class:`~covspec_core.links.channels.GilbertElliottLink` does.
 
     Attributes:
         median_bps: Median outside dips.
@@ -119,7 +119,7 @@ class NetworkDraws:
 class NetworkLink(Delayed):
     """A network with its own law in each direction, fitted to measurements by a command.
 
-    ``python -m covspec_core.fit_links statistics.json`` makes the files ``conf/link/lte_driving``
+    ``python -m covspec_core.links.fit statistics.json`` makes the files ``conf/link/lte_driving``
     and the like.
 
     Attributes:
@@ -149,7 +149,7 @@ class NetworkLink(Delayed):
         self._check("above 0", "slot_s")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         slots = count_slots(n, duration_s, self.slot_s)
         draws = NetworkDraws(rng, n, slots, self.correlation)
         up_bps, down_bps = (

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from covspec_core.channels import Channel
-from covspec_core.link import FloatArray, LinkTable
-from covspec_core.processes import population
+from covspec_core.links.channels import Channel
+from covspec_core.links.processes import population
+from covspec_core.links.table import FloatArray, LinkTable
 from covspec_core.rules import check
 
 
@@ -44,7 +44,7 @@ class LossyLink:
         check(self, "above 0", "slot_s")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         slot_s, up_bps, down_bps, rtt_s = divided(
             self.link.realise(rng, n, duration_s), self.slot_s
         )
@@ -85,7 +85,7 @@ class SharedLink:
         check(self, "above 0", "stay_s", "slot_s")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         slot_s, up_bps, down_bps, rtt_s = divided(
             self.link.realise(rng, n, duration_s), self.slot_s
         )

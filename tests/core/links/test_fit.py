@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from covspec_core import fit_links, fitting
 from covspec_core.errors import BrokenTrace
-from covspec_core.fitting import RttTarget, Target, emulated, fit_correlation, fit_round_trips
-from covspec_core.link_statistics import RateStatistics
-from covspec_core.measured import PLANS, read_measured
-from covspec_core.network import NetworkLink, NetworkRate
+from covspec_core.links import fit, fitting
+from covspec_core.links.fitting import RttTarget, Target, emulated, fit_correlation, fit_round_trips
+from covspec_core.links.measured import PLANS, read_measured
+from covspec_core.links.network import NetworkLink, NetworkRate
+from covspec_core.links.statistics import RateStatistics
 
 LAW = NetworkRate(
     median_bps=8e6, sigma_low=0.6, sigma_high=0.5, slow_s=1.5, fast_share=0.1,
@@ -95,7 +95,7 @@ def statistics(tmp_path):
 
 def test_the_command_writes_a_file_that_is_the_fitted_link(statistics, tmp_path, capsys):
     out = tmp_path / "links"
-    fit_links.main([str(statistics), "--out", str(out), "--only", "nr_static"])
+    fit.main([str(statistics), "--out", str(out), "--only", "nr_static"])
     text = (out / "nr_static.yaml").read_text()
     values = yaml.safe_load(text)
     assert "downlink alone; the uplink is assumed" in text
@@ -138,7 +138,7 @@ def test_a_file_without_the_network_is_named(tmp_path, text):
 )
 def test_bad_input_ends_with_one_line_and_status_2(statistics, capsys, words, said):
     with pytest.raises(SystemExit) as ended:
-        fit_links.main([str(statistics), *words])
+        fit.main([str(statistics), *words])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import FloatArray
+from covspec_core.links.table import FloatArray
 
 OUTAGE_BPS = 0.5e6
 """A second with a lower mean rate is an outage."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import Direction, LinkTable
+from covspec_core.links.table import Direction, LinkTable
 
 ALL = np.arange(1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.mobility import MobilityLink
+from covspec_core.links.mobility import MobilityLink
 
 PLAIN = MobilityLink(10e6, 0.0, (20.0, 20.0), sigma_db=0.0, handover_s=0.0, slot_s=0.05)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from covspec_core.channels import Delayed, count_slots
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import FloatArray, LinkTable
-from covspec_core.processes import markov_chain, stationary
+from covspec_core.links.channels import Delayed, count_slots
+from covspec_core.links.processes import markov_chain, stationary
+from covspec_core.links.table import FloatArray, LinkTable
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class MarkovLink(Delayed):
         _check_transition(_numbers("transition", self.transition, (states, states)))
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         slots = count_slots(n, duration_s, self.slot_s)
         step, up_bps = np.array(self.transition), np.array(self.up_bps)
         down_bps = np.array(self.down_bps) if self.down_bps else self.down_scale * up_bps

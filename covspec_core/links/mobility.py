@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from covspec_core.channels import Delayed, count_slots, shannon_bps
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import FloatArray, LinkTable
-from covspec_core.processes import gauss_markov
+from covspec_core.links.channels import Delayed, count_slots, shannon_bps
+from covspec_core.links.processes import gauss_markov
+from covspec_core.links.table import FloatArray, LinkTable
 from covspec_core.rules import check_range
 
 
@@ -71,7 +71,7 @@ class MobilityLink(Delayed):
             )
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         slots = count_slots(n, duration_s, self.slot_s)
         speed_mps = rng.uniform(*self.speed_mps, size=n)
         start_m = rng.uniform(0, self.site_m, size=n)

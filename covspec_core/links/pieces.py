@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import FloatArray
+from covspec_core.links.table import FloatArray
 
 _BPS_PER_MBPS = 1e6
 _S_PER_MS = 1e-3

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import BrokenTrace, InvalidSetting
-from covspec_core.link import Direction
-from covspec_core.pieces import Cutting, cut
-from covspec_core.traces import MahimahiLink, NpzLink, TraceLink
+from covspec_core.links.pieces import Cutting, cut
+from covspec_core.links.table import Direction
+from covspec_core.links.traces import MahimahiLink, NpzLink, TraceLink
 
 NAN = np.nan
 ANY_LENGTH = Cutting(fill_s=2.0, min_piece_s=0.0)
@@ -322,7 +322,7 @@ def test_broken_mahimahi_files_are_named(tmp_path, lines, message):
 
 @pytest.fixture(scope="module")
 def measured_dir() -> str:
-    default = Path(__file__).parents[2] / ".." / "shared" / "traces"
+    default = Path(__file__).parents[3] / ".." / "shared" / "traces"
     path = Path(os.environ.get("COVSPEC_TRACES_DIR", default))
     if not (path / "index.json").is_file():
         pytest.skip(f"no measured traces at {path}: set COVSPEC_TRACES_DIR to their folder")

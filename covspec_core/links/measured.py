@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from covspec_core.errors import BrokenTrace
-from covspec_core.fitting import SLOT_S, RttTarget, Target
-from covspec_core.link_statistics import RateStatistics
+from covspec_core.links.fitting import SLOT_S, RttTarget, Target
+from covspec_core.links.statistics import RateStatistics
 
 BPS, S = 1e6, 1e-3
 

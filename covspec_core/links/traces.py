@@ -12,10 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
-from covspec_core.channels import Delayed, count_slots
-from covspec_core.link import LinkTable
-from covspec_core.pieces import Cutting, Piece
-from covspec_core.trace_files import load_csv, load_folder, load_mahimahi, load_npz
+from covspec_core.links.channels import Delayed, count_slots
+from covspec_core.links.pieces import Cutting, Piece
+from covspec_core.links.table import LinkTable
+from covspec_core.links.trace_files import load_csv, load_folder, load_mahimahi, load_npz
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TraceLink(Delayed):
         self._check("above 0", "slot_s")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`.
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
 
         Raises:
             InvalidSetting: If the folder, the split or the source does not exist.
@@ -76,7 +76,7 @@ class NpzLink(Delayed):
         self._check("above 0", "hold_limit_s", "slot_s")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`.
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
 
         Raises:
             BrokenTrace: If the file is missing, breaks its format or has nothing usable.
@@ -94,7 +94,7 @@ class CsvLink(Delayed):
     """The trace in one CSV file.
 
     Attributes:
-        path: File with a header; see :func:`~covspec_core.trace_files.load_csv`.
+        path: File with a header; see :func:`~covspec_core.links.trace_files.load_csv`.
         hold_limit_s: Longest interval for which a row holds; a longer one is a hole in the log.
         cutting: How traces become pieces without unknown rates.
         slot_s: Length of a slot; rates are averaged over it.
@@ -110,7 +110,7 @@ class CsvLink(Delayed):
         self._check("above 0", "hold_limit_s", "slot_s")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`.
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
 
         Raises:
             BrokenTrace: If the file is missing, breaks its format or has nothing usable.
@@ -142,7 +142,7 @@ class MahimahiLink(Delayed):
         self._check("above 0", "slot_s")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`.
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
 
         Raises:
             BrokenTrace: If a file is missing or is no list of growing whole numbers.

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from covspec_core.channels import Delayed, count_slots, shannon_bps
-from covspec_core.link import FloatArray, LinkTable
-from covspec_core.processes import gauss_markov, twins
+from covspec_core.links.channels import Delayed, count_slots, shannon_bps
+from covspec_core.links.processes import gauss_markov, twins
+from covspec_core.links.table import FloatArray, LinkTable
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RicianLink(Delayed):
         self._check("in [-200, 200]", "mean_snr_db", "k_db", "down_snr_db")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         slots = count_slots(n, duration_s, self.coherence_s)
         up_gain = self._draw_gain(rng, n, slots)
         down_gain = up_gain if self.shared_fade else self._draw_gain(rng, n, slots)
@@ -102,7 +102,7 @@ class ShadowedLink(Delayed):
         self._check("in [-200, 200]", "median_snr_db", "down_snr_db")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         slots = count_slots(n, duration_s, self.slot_s)
         up_db, down_db = self._draw_shadows_db(rng, n, slots)
         up_bps = shannon_bps(self.bandwidth_hz, _ratio(self.median_snr_db + up_db))

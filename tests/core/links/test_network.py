@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.network import NetworkLink, NetworkRate
+from covspec_core.links.network import NetworkLink, NetworkRate
 
 RATE = NetworkRate(median_bps=10e6, sigma_low=0.8, sigma_high=0.5, slow_s=4.0)
 EVEN = replace(RATE, sigma_low=1.0, sigma_high=1.0)

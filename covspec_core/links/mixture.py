@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covspec_core.channels import Channel, count_slots
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import FloatArray, LinkTable
+from covspec_core.links.channels import Channel, count_slots
+from covspec_core.links.table import FloatArray, LinkTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class MixtureLink:
             raise InvalidSetting("a mixture needs at least one channel, got none")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`; regimes stand in blocks."""
+        """Draw links, see :class:`.channels.Channel`; regimes stand in blocks."""
         share = -(-n // len(self.parts))
         tables = [part.realise(rng, share, duration_s) for part in self.parts.values()]
         slot_s = min(table.slot_s for table in tables)
@@ -49,7 +49,7 @@ class AsymmetricLink:
     down: Channel
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.channels.Channel`."""
+        """Draw links, see :class:`~covspec_core.links.channels.Channel`."""
         up, down = (part.realise(rng, n, duration_s) for part in (self.up, self.down))
         slot_s = min(up.slot_s, down.slot_s)
         slots = count_slots(n, duration_s, slot_s)

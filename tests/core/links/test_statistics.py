@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covspec_core.channels import GilbertElliottLink
 from covspec_core.errors import InvalidSetting
-from covspec_core.link_statistics import autocorrelation, coarse, rate_statistics
+from covspec_core.links.channels import GilbertElliottLink
+from covspec_core.links.statistics import autocorrelation, coarse, rate_statistics
 
 
 def test_quantiles_and_outages_are_those_of_whole_seconds():

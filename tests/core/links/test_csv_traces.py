@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import BrokenTrace, InvalidSetting
-from covspec_core.pieces import Cutting
-from covspec_core.traces import CsvLink, NpzLink
+from covspec_core.links.pieces import Cutting
+from covspec_core.links.traces import CsvLink, NpzLink
 
 ANY_LENGTH = Cutting(min_piece_s=0.0)
 HEADER = "t_s,uplink_mbps,downlink_mbps,snr_db,rtt_ms"

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covspec_core.channels import ConstantLink, GilbertElliottLink, RayleighLink
 from covspec_core.errors import InvalidSetting
-from covspec_core.impairments import LossyLink, SharedLink, divided
-from covspec_core.mixture import AsymmetricLink, MixtureLink
+from covspec_core.links.channels import ConstantLink, GilbertElliottLink, RayleighLink
+from covspec_core.links.impairments import LossyLink, SharedLink, divided
+from covspec_core.links.mixture import AsymmetricLink, MixtureLink
 
 CONSTANT = ConstantLink(2e6, 8e6, rtt_s=(0.02, 0.02))
 FADING = RayleighLink(5e6, 10.0, 0.05)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.link import FloatArray, IntArray
+from covspec_core.links.table import FloatArray, IntArray
 
 
 def twins(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from covspec_core.channels import ConstantLink, GilbertElliottLink
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import LinkTable
-from covspec_core.mixture import MixtureLink
+from covspec_core.links.channels import ConstantLink, GilbertElliottLink
+from covspec_core.links.mixture import MixtureLink
+from covspec_core.links.table import LinkTable
 
 
 @dataclass(frozen=True)

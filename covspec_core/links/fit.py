@@ -1,4 +1,4 @@
-"""Fits the emulated networks: ``python -m covspec_core.fit_links TRACES/statistics.json``.
+"""Fits the emulated networks: ``python -m covspec_core.links.fit TRACES/statistics.json``.
 
 Writes one file of the group ``conf/link`` for each of them, with the figures to compare.
 """
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from covspec_core.errors import CoVSpecError, InvalidSetting
-from covspec_core.fitting import (
+from covspec_core.links.fitting import (
     SLOT_S,
     Target,
     emulated,
@@ -19,9 +19,9 @@ from covspec_core.fitting import (
     fit_rate,
     fit_round_trips,
 )
-from covspec_core.link_statistics import RateStatistics
-from covspec_core.measured import PLANS, Measured, Plan, read_measured
-from covspec_core.network import NetworkLink, NetworkRate
+from covspec_core.links.measured import PLANS, Measured, Plan, read_measured
+from covspec_core.links.network import NetworkLink, NetworkRate
+from covspec_core.links.statistics import RateStatistics
 
 UP_SHARE, UP_CORRELATION = 0.5, 0.3
 """For networks whose uplink was not measured: between those of the networks where it was."""
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name in args.only or PLANS:
             fit(name, args.statistics, args.out)
     except CoVSpecError as error:
-        print(f"fit_links: {error}", file=sys.stderr)
+        print(f"fit: {error}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -80,7 +80,7 @@ def as_yaml(plan: Plan, measured: Measured, link: NetworkLink) -> str:
     lines = [
         f"# {plan.title}. Measured {known}",
         f"# ({measured.credit});",
-        "# fitted by python -m covspec_core.fit_links. Measured ~ emulated, over 1 s or as said:",
+        "# fitted by python -m covspec_core.links.fit. Measured ~ emulated, over 1 s or as said:",
         *(f"# {line}" for line in _table(measured, link)),
         *([] if measured.rtt else ["# Round trips are assumed, not measured."]),
         "kind: network",

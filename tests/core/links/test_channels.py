@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covspec_core.channels import AwgnLink, ConstantLink, GilbertElliottLink, RayleighLink
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import Direction, LinkTable
+from covspec_core.links.channels import AwgnLink, ConstantLink, GilbertElliottLink, RayleighLink
+from covspec_core.links.table import Direction, LinkTable
 
 CONSTANT = ConstantLink(2e6, 8e6)
 AWGN = AwgnLink(5e6, 10.0)

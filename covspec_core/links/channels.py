@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.link import FloatArray, LinkTable
+from covspec_core.links.table import FloatArray, LinkTable
 from covspec_core.rules import check
 
 
