@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 
 from covspec_core import timeline
-from covspec_core.accounting import STREAM_BYTES
 from covspec_core.errors import Interrupted, InvalidRequest, LinkTimeout
 from covspec_core.links.table import LinkTable
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.randomness import streams
+from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Actions, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
@@ -83,7 +83,7 @@ class Engine:
         source: Outcomes, from live models or a recording; for one session.
     """
 
-    def __init__(self, scenario: Scenario, links: LinkTable, source: Source) -> None:
+    def __init__(self, scenario: Scenario, links: LinkTable, source: Source | ReplaySource) -> None:
         self.scenario, self.source = scenario, source
         self.sessions = Sessions(scenario, links, source, 1)
 
@@ -190,7 +190,6 @@ def _answer(
         engine.sessions.path,
         np.array([[request.image_bytes]]),
         np.array([[len(source.text)]]),
-        STREAM_BYTES,
     )
     return Answer(
         answer=source.answer,

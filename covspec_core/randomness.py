@@ -7,6 +7,8 @@ the same number, in whatever order and on whichever side they are asked for.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,21 +33,28 @@ def gumbel(key: int, position: int, size: int) -> NDArray[np.float64]:
     return np.random.Generator(bits).gumbel(size=size)
 
 
-def mix(*parts: NDArray[np.integer] | int) -> NDArray[np.uint64]:
-    """A 64-bit hash of integers that broadcast together (SplitMix64, Steele et al. 2014)."""
-    state = np.zeros((), dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for part in parts:
-            state = _finalise((state ^ np.asarray(part, dtype=np.uint64)) + _GOLDEN)
-    return state
-
-
-def _finalise(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def absorb(state: Any, part: Any) -> Any:
+    """A hash of ``part`` behind all that ``state`` holds; arrays, or compiled numbers."""
+    x = (state ^ part) + _GOLDEN
     x = (x ^ (x >> _SHIFTS[0])) * _MIX[0]
     x = (x ^ (x >> _SHIFTS[1])) * _MIX[1]
     return x ^ (x >> _SHIFTS[2])
 
 
+def unit(hashed: Any) -> Any:
+    """A number in [0, 1) from a hash; arrays, or compiled numbers."""
+    return (hashed >> _MANTISSA_SHIFT) * _ULP
+
+
+def mix(*parts: NDArray[np.integer] | int) -> NDArray[np.uint64]:
+    """A 64-bit hash of integers that broadcast together (SplitMix64, Steele et al. 2014)."""
+    state = np.zeros((), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for part in parts:
+            state = absorb(state, np.asarray(part, dtype=np.uint64))
+    return state
+
+
 def uniform(*parts: NDArray[np.integer] | int) -> NDArray[np.float64]:
     """A number in [0, 1) addressed by integers that broadcast together."""
-    return (mix(*parts) >> _MANTISSA_SHIFT).astype(np.float64) * _ULP
+    return unit(mix(*parts))

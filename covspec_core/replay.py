@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from covspec_core.acceptance import GRID
 from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
-from covspec_core.randomness import uniform
 from covspec_core.recording import Recording
-from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
-from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Requests
+from covspec_core.records import JUDGED, SESSION, TEXT, TOKEN, Records, status_rows
+from covspec_core.rounds import CHANCES, STATUS_FIELDS, Bools, Floats, Ints, Keys
+from covspec_core.source import Requests
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
 
-_JUDGE, _REST = 1, 4
-
 
 class ReplaySource:
-    """A :class:`~covspec_core.source.Source` over recorded requests.
+    """Outcomes of recorded requests; the rounds themselves are compiled with their accounts.
 
     Args:
         recording: Requests to draw from.
         kind: Protocol; decides whether acceptance is recorded or drawn.
         size: Number of sessions.
-        longest: Longest draft length that will be asked for.
         gate: How a gate's threshold is read, see :data:`covspec_core.scenario.GATES`.
+
+    Attributes:
+        tokens: Recorded tokens of all keep levels, see :data:`covspec_core.records.TOKEN`.
+        texts: Where each session reads, see :data:`covspec_core.records.TEXT`.
 
     Raises:
         BrokenRecording: If the recording lacks what the gate or the protocol reads.
@@ -38,42 +38,19 @@ class ReplaySource:
     """
 
     def __init__(
-        self,
-        recording: Recording,
-        kind: WireProtocol,
-        size: int,
-        longest: int,
-        gate: str = "block",
+        self, recording: Recording, kind: WireProtocol, size: int, *, gate: str = "block"
     ) -> None:
         _check_laws(recording, kind)
-        self._recording, self._gate = recording, gate
-        self._shared, self._top = kind.shared_noise, kind.top
+        self._recording = recording
         self._keeps = np.asarray(recording.keep_levels)
         self._starts = recording.start
         self._lengths = recording.length.astype(np.int64)
-        self._tokens = len(recording.tokens)
-        self._ahead = np.arange(longest)
-        self._first, self._total = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        self._base = np.zeros(size, np.int64)
         self._limit = int(recording.meta["limit"])
-        self._flatten(recording)
-
-    def _flatten(self, recording: Recording) -> None:
-        if self._shared:
-            self._accept = (recording.draw == recording.tokens).ravel()
-        else:
-            # Seen from the emitted token, the two laws change places.
-            self._accept = accept_probability(recording.q, recording.p).ravel()
-        ranks = recording.rank_shared if self._shared else recording.rank
-        self._rank = ranks.ravel()
-        self._margin = recording.margin.astype(np.float64).ravel()
-        self._entropy = recording.entropy.astype(np.float64).ravel()
-        self._confidence = self._margin
-        if self._gate == "uncertainty":
-            self._confidence = recording.column("agreement").astype(np.float64).ravel()
-        if self._top:
-            self._settled = recording.column("settled").ravel()
-        self._chances = recording.chances.reshape(-1, len(CHANCES))
+        self.texts = np.zeros(size, TEXT)
+        self.tokens = _tokens_of(recording, kind, gate)
+        self._chances = np.ascontiguousarray(recording.chances.reshape(-1, len(CHANCES)))
+        self._judged = np.zeros(1, JUDGED)
+        self._judged["top"], self._judged["shared"] = kind.top, kind.shared_noise
 
     def pick(self, keys: Keys) -> Ints:
         """Recorded requests that these keys stand for."""
@@ -88,8 +65,8 @@ class ReplaySource:
     def begin(self, rows: Ints, keys: Keys) -> Requests:
         """Take up recorded requests; see :class:`~covspec_core.source.Source`."""
         chosen = self.pick(keys)
-        self._first[rows], self._total[rows] = self._starts[chosen], self._lengths[chosen]
-        self._base[rows] = self._first[rows]
+        self.texts["first"][rows] = self.texts["base"][rows] = self._starts[chosen]
+        self.texts["total"][rows] = self._lengths[chosen]
         return Requests(
             image_bytes=self._recording.image_bytes[chosen].astype(np.int64),
             limit=np.full(len(rows), self._limit),
@@ -103,105 +80,61 @@ class ReplaySource:
         if wrong.any():
             levels = ", ".join(f"{k:.4g}" for k in self._keeps)
             raise InvalidAction(f"keep must be a recorded level ({levels}), got {keep[wrong][0]}")
-        self._base[rows] = level * self._tokens + self._first[rows]
+        texts = self.texts
+        texts["base"][rows] = level * len(self._recording.tokens) + texts["first"][rows]
 
-    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
-        """Blocks along the recorded text; see :class:`~covspec_core.source.Source`."""
-        if np.isfinite(stop).any():
-            length = self._stopped(place, length, stop)
-        block = np.minimum(length, self._left(place))
-        if not np.isfinite(sure).any():
-            return Drafted(length, block)
-        unsure = self._confidence.take(self._index(place)) < sure[:, None]
-        return Drafted(length, (unsure & (self._ahead < block[:, None])).sum(1))
+    def courses(self, sessions: Records, rounds: Records, costs: Records, table: Floats) -> Late:
+        """Rounds up to their verdicts; see ``covspec_core.kernels.loops``."""
+        from covspec_core.kernels.loops import replayed_courses
 
-    def _stopped(self, place: Place, length: Ints, stop: Floats) -> Ints:
-        block = np.minimum(length, self._left(place))[:, None]
-        beyond = self._entropy.take(self._index(place)) > stop[:, None]
-        last = beyond & (self._ahead < block)
-        return np.where(last.any(1), last.argmax(1) + 1, length)
+        judged = self._judged
+        return replayed_courses(sessions, rounds, self.texts, self.tokens, judged, costs, table)
 
-    def finish(self, place: Place, move: Move) -> Outcome:
-        """Judge, commit or pass over blocks; see :class:`~covspec_core.source.Source`."""
-        left, index, local = self._left(place), self._index(place), move.local
-        block = np.minimum(move.length, left)
-        refused = ~self._accepts(place, index) & (self._ahead < block[:, None])
-        passed = self._passed(index, move)
-        stopping = refused & ~passed
-        any_refused = stopping.any(1)
-        run = np.where(any_refused, stopping.argmax(1), block)
-        standing = passed & (self._ahead < run[:, None])
-        emitted = np.where(
-            move.alone, move.burst, np.where(local, block, run + (any_refused | move.bonus))
-        )
-        emitted = np.minimum(emitted, left)
-        rejected = any_refused & ~local
-        return Outcome(
-            accepted=np.where(local, 0, run),
-            unjudged=np.where(local, 0, standing.sum(1)),
-            rejected=rejected,
-            tail=self._tail(place, run, rejected),
-            emitted=emitted,
-            done=emitted >= left,
-            deviations=(refused & np.where(local[:, None], True, standing)).sum(1),
-            facts=self._facts(index, np.where(local, block, run + rejected)),
-        )
+    def settle(
+        self, sessions: Records, rounds: Records, costs: Records, table: Floats, requests: int
+    ) -> None:
+        """What is left of them."""
+        from covspec_core.kernels.loops import replayed_settles
 
-    def _tail(self, place: Place, run: Ints, rejected: Bools) -> Bools:
-        """Whether the recorded token was redrawn with the rest of the target's law, ``[B]``."""
-        if not self._top:
-            return np.zeros(len(run), dtype=bool)
-        at = np.minimum(self._base + place.position + run, len(self._settled) - 1)
-        settled = uniform(place.key, _REST, place.position + run) < self._settled.take(at)
-        return rejected & ~settled
+        replayed_settles(sessions, rounds, self.texts, self.tokens, costs, table, requests)
 
-    def _passed(self, index: Ints, move: Move) -> Bools:
-        """Tokens of the blocks that need no judgement, ``[B, longest]``, or one ``False``."""
-        if not np.isfinite(move.sure).any():
-            return np.zeros((1, 1), dtype=bool)
-        return self._confidence.take(index) >= move.sure[:, None]
+    def read(self, sessions: Records, rows: Ints, costs: Records, table: Floats) -> Floats:
+        """Statuses of some sessions, shape ``[k, F]``."""
+        from covspec_core.kernels.loops import replayed_statuses
 
-    def _left(self, place: Place) -> Ints:
-        return self._total - place.position
+        values = np.empty((len(rows), len(STATUS_FIELDS)))
+        recorded = self.texts, self.tokens, self._chances
+        replayed_statuses(sessions, rows, *recorded, costs, table, status_rows(values), values)
+        return values
 
-    def _index(self, place: Place) -> Ints:
-        index: Ints = (self._base + place.position)[:, None] + self._ahead
-        return np.minimum(index, len(self._accept) - 1)
+    def stands(self, keys: Keys, count: int) -> Bools:
+        """Whether each of the first tokens would stand under a request's noise, ``[B, count]``."""
+        from covspec_core.kernels.loops import standing
 
-    def _accepts(self, place: Place, index: Ints) -> Bools:
-        accepts = self._accept.take(index)
-        if self._shared:
-            return accepts
-        position = place.position[:, None] + self._ahead
-        return uniform(place.key[:, None], _JUDGE, position) < accepts
+        sessions = np.zeros(len(keys), SESSION)
+        sessions["key"] = keys
+        return standing(sessions, self.texts, self.tokens, self._judged, count)
 
-    def _facts(self, index: Ints, judged: Ints) -> Facts:
-        count = np.maximum(judged, 1)
-        seen, last = self._ahead < count[:, None], (count - 1)[:, None]
-        margin, entropy = self._margin.take(index), self._entropy.take(index)
-        return Facts(
-            margin=np.take_along_axis(margin, last, 1)[:, 0],
-            margin_mean=(margin * seen).sum(1) / count,
-            entropy=np.take_along_axis(entropy, last, 1)[:, 0],
-            entropy_mean=(entropy * seen).sum(1) / count,
-        )
 
-    def branch(self, place: Place, outcome: Outcome, move: Move, width: Ints, steps: Ints) -> Bools:
-        """Whether the recorded bonus token was among the candidates."""
-        stands = (outcome.accepted == move.length) & (move.length > 0) & (steps > 0)
-        if not move.bonus:
-            return stands & ~outcome.done
-        bonus = np.minimum(self._base + place.position + move.length, len(self._rank) - 1)
-        return stands & (outcome.emitted > move.length) & (self._rank.take(bonus) < width)
+Late = tuple[int, float]
+"""The first session that waits too long and its seconds, or -1."""
 
-    def look(self, place: Place) -> Ahead:
-        """What was recorded at the next position of every device that is awake."""
-        index = np.minimum(self._base + place.position, len(self._accept) - 1)
-        return Ahead(
-            margin=np.where(place.awake, self._margin.take(index), 0.0),
-            entropy=np.where(place.awake, self._entropy.take(index), 0.0),
-            chances=self._chances.take(index, axis=0) * place.awake[:, None] / GRID,
-        )
+
+def _tokens_of(recording: Recording, kind: WireProtocol, gate: str) -> Records:
+    tokens = np.zeros(recording.q.shape, TOKEN)
+    if kind.shared_noise:
+        tokens["accept"] = recording.draw == recording.tokens
+    else:
+        # Seen from the emitted token, the two laws change places.
+        tokens["accept"] = accept_probability(recording.q, recording.p)
+    tokens["rank"] = recording.rank_shared if kind.shared_noise else recording.rank
+    tokens["margin"], tokens["entropy"] = recording.margin, recording.entropy
+    tokens["confidence"] = recording.margin
+    if gate == "uncertainty":
+        tokens["confidence"] = recording.column("agreement")
+    if kind.top:
+        tokens["settled"] = recording.column("settled")
+    return tokens.ravel()
 
 
 def _check_laws(recording: Recording, kind: WireProtocol) -> None:

@@ -1,7 +1,7 @@
-"""Sessions in lockstep: the one place where a round is accounted.
+"""Sessions in lockstep: the one place where a round is played.
 
-A single engine is one session, a batched environment thousands; both run this code, on arrays
-with a leading session axis.
+A single engine is one session, a batched environment thousands; both run the same compiled
+arithmetic (:mod:`covspec_core.kernels`) on records with a leading session axis.
 """
 
 from __future__ import annotations
@@ -9,13 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 from covspec_core import timeline
-from covspec_core.accounting import STREAM_BYTES, Books, tokens_of
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.links.table import LinkTable
 from covspec_core.randomness import mix, uniform
+from covspec_core.records import (
+    ROUND,
+    SESSION,
+    Records,
+    costs_of,
+    move_of,
+    result_of,
+    status_rows,
+    take_drafted,
+    take_outcome,
+)
+from covspec_core.replay import Late, ReplaySource
 from covspec_core.rounds import (
     CHANCES,
-    GATE_OFF,
+    STATUS_FIELDS,
     Actions,
     Bools,
     Floats,
@@ -25,8 +36,7 @@ from covspec_core.rounds import (
     Status,
 )
 from covspec_core.scenario import Scenario
-from covspec_core.source import STATISTICS, Move, Outcome, Place, Source
-from covspec_core.status import StatusTracker
+from covspec_core.source import STATISTICS, Column, Move, Outcome, Place, Source
 
 _ROW, _OFFSET, _DEVICE, _EDGE, _REQUEST = range(5)
 
@@ -39,30 +49,51 @@ class Sessions:
         links: Realisations of the scenario's link.
         source: Outcomes of rounds.
         size: Number of sessions.
+
+    Attributes:
+        seed: Decides the session.
+        request: Requests answered so far, shape ``[B]`` like all columns.
+        limit: Most answer tokens.
+        now_s: The device begins its next round.
+        request_s: The request in hand was asked for.
+        edge_ready_s: The edge is free.
+        streaming: The edge is decoding alone.
+        unchecked: Tokens that it has not heard of.
+        owed: A token stands behind its last verdict, which it knows only where it drew it itself.
+        lag: Tokens that the draft has not read.
+        place: Positions, keep levels, ready tokens.
+        path: Links and speeds.
     """
 
-    def __init__(self, scenario: Scenario, links: LinkTable, source: Source, size: int) -> None:
+    seed = Column[Keys]()
+    request = Column[Ints]()
+    limit = Column[Ints]()
+    now_s = Column[Floats]()
+    request_s = Column[Floats]()
+    edge_ready_s = Column[Floats]()
+    streaming = Column[Bools]()
+    unchecked = Column[Ints]()
+    owed = Column[Bools]()
+    lag = Column[Ints]()
+
+    def __init__(
+        self, scenario: Scenario, links: LinkTable, source: Source | ReplaySource, size: int
+    ) -> None:
         self.scenario, self.source, self.size = scenario, source, size
-        ints, floats = np.zeros(size, dtype=np.int64), np.zeros(size)
-        self.path = timeline.Path(links, ints.copy(), floats.copy(), floats + 1, floats + 1)
-        self.place = Place(
-            np.zeros(size, np.uint64), ints.copy(), floats.copy(), ints.copy(), floats > 0
-        )
-        self.seed = np.zeros(size, dtype=np.uint64)
+        self.records = np.zeros(size, SESSION)
+        self.place, self.path = Place(self.records), timeline.Path(links, self.records)
         self.request = np.full(size, scenario.requests)
-        self.limit = ints.copy()
-        self.statistics = np.zeros((size, len(STATISTICS)))
-        self.now_s, self.request_s, self.edge_ready_s = floats.copy(), floats.copy(), floats.copy()
-        self.streaming = np.zeros(size, dtype=bool)
-        self.unchecked, self.lag, self.owed = ints.copy(), ints.copy(), floats > 0
-        self._tracker = StatusTracker(size)
+        self._costs, self._table = costs_of(scenario, links), links.columns
+        self._all = np.arange(size)
         self._status: Status | None = None
 
     def begin(self, rows: Ints, seeds: Keys) -> None:
         """Start new sessions in some rows, each wholly decided by its seed."""
+        from covspec_core.kernels.loops import forget_all
+
         scenario, table = self.scenario, self.path.table
         self.seed[rows] = seeds
-        self.path.row[rows] = mix(seeds, _ROW) % np.uint64(len(table.up_bps))
+        self.path.row[rows] = mix(seeds, _ROW) % np.uint64(table.n)
         self.path.offset_s[rows] = uniform(seeds, _OFFSET) * table.period_s
         for factor, (low, high), tag in (
             (self.path.device_factor, scenario.device_factor, _DEVICE),
@@ -71,25 +102,24 @@ class Sessions:
             factor[rows] = low * (high / low) ** uniform(seeds, tag)
         self.now_s[rows] = self.place.keep[rows] = 0.0
         self.request[rows] = 0
-        self._tracker.begin(rows, self.path)
+        forget_all(self.records, rows, self._costs, self._table)
         self._begin_requests(rows)
         self._status = None
 
     def _begin_requests(self, rows: Ints) -> None:
-        keys = mix(self.seed[rows], _REQUEST + self.request[rows])
+        from covspec_core.kernels.loops import begin_requests
+
+        keys = self.request_keys(rows, self.request[rows])
         requests = self.source.begin(rows, keys)
-        start = timeline.request_start(
-            self.scenario.profile, self.path.rows(rows), self.now_s[rows], requests.image_bytes
-        )
-        self._check_deadline(start.edge_s - self.now_s[rows], rows)
-        self.limit[rows] = requests.limit
-        self.statistics[rows] = requests.statistics
-        self.request_s[rows] = self.now_s[rows]
-        self.now_s[rows], self.edge_ready_s[rows] = start
-        self.streaming[rows] = self.owed[rows] = self.place.awake[rows] = False
-        self.place.key[rows] = keys
-        for values in (self.place.position, self.place.ready, self.unchecked, self.lag):
-            values[rows] = 0
+        self.records["key"][rows], self.limit[rows] = keys, requests.limit
+        for name, values in zip(STATISTICS, requests.statistics.T, strict=True):
+            self.records[name][rows] = values
+        late = begin_requests(self.records, rows, requests.image_bytes, self._costs, self._table)
+        self._check_deadline(late)
+
+    def request_keys(self, rows: Ints, number: Ints | int) -> Keys:
+        """Noise keys of some sessions' requests."""
+        return mix(self.seed[rows], _REQUEST + number)
 
     @property
     def fresh(self) -> Bools:
@@ -99,28 +129,21 @@ class Sessions:
     def status(self) -> Status:
         """What a controller may see now; asking twice gives the same answer."""
         if self._status is None:
-            self._status = self._read_status()
+            self._status = self.status_of(self._all)
         return self._status
 
-    def _read_status(self) -> Status:
-        status = self._tracker.read(self.path, self.now_s)
+    def status_of(self, rows: Ints) -> Status:
+        """What a controller of some sessions may see now."""
+        if isinstance(self.source, ReplaySource):
+            return Status(self.source.read(self.records, rows, self._costs, self._table))
+        from covspec_core.kernels.loops import statuses
+
+        status = Status(np.zeros((len(rows), len(STATUS_FIELDS))))
+        statuses(self.records, rows, self._costs, self._table, status_rows(status.values))
         ahead = self.source.look(self.place)
-        for n, chance in zip(CHANCES, ahead.chances.T, strict=True):
+        for n, chance in zip(CHANCES, ahead.chances[rows].T, strict=True):
             status[f"chance_{n}"] = chance
-        for name, values in (
-            ("awake", self.place.awake),
-            ("next_margin", ahead.margin),
-            ("next_entropy", ahead.entropy),
-            ("ready", self.place.ready),
-            ("skipped_run", self.unchecked),
-            ("tokens", self.place.position),
-            ("fresh", self.fresh),
-            ("keep", self.place.keep),
-            ("streaming", self.streaming),
-        ):
-            status[name] = values
-        for name, values in zip(STATISTICS, self.statistics.T, strict=True):
-            status[name] = values
+        status["next_margin"], status["next_entropy"] = ahead.margin[rows], ahead.entropy[rows]
         return status
 
     def edge_only_s(self, rows: Ints) -> Floats:
@@ -129,15 +152,13 @@ class Sessions:
         NaN where the source does not know its answers beforehand.
         """
         known = [
-            self.source.peek(mix(self.seed[rows], _REQUEST + r))
-            for r in range(self.scenario.requests)
+            self.source.peek(self.request_keys(rows, r)) for r in range(self.scenario.requests)
         ]
         sizes = [size for size in known if size is not None]
         if len(sizes) < len(known):
             return np.full(len(rows), np.nan)
         images, tokens = (np.stack(columns, 1) for columns in zip(*sizes, strict=True))
-        path, profile = self.path.rows(rows), self.scenario.profile
-        return timeline.edge_only_s(profile, path, images, tokens, STREAM_BYTES)
+        return timeline.edge_only_s(self.scenario.profile, self.path.rows(rows), images, tokens)
 
     def play(self, actions: Actions) -> RoundResult:
         """Play one round in every session.
@@ -147,35 +168,56 @@ class Sessions:
             SessionOver: If a session has no request left.
             LinkTimeout: If a round outlasts the scenario's deadline.
         """
-        self._check(actions)
+        rounds = self._asked(actions)
         fresh = np.flatnonzero(self.fresh)
         if fresh.size:
             self.source.prefill(fresh, actions.keep[fresh])
             self.place.keep[fresh] = actions.keep[fresh]
-        move = self._move(actions)
-        outcome = self.source.finish(self.place, move)
-        return self._account(move, actions.branch_width, outcome)
+        if isinstance(self.source, ReplaySource):
+            where = self.records, rounds, self._costs, self._table
+            self._check_deadline(self.source.courses(*where))
+            self.source.settle(*where, self.scenario.requests)
+        else:
+            self._play_live(self.source, rounds)
+        self._go_on(rounds)
+        return result_of(rounds)
 
-    def _move(self, actions: Actions) -> Move:
-        left = self.limit - self.place.position
-        asked, gate = np.minimum(actions.draft_length, left), actions.gate_threshold
-        drafted = self.source.draft(self.place, asked, gate, actions.entropy_stop)
-        length, alone = drafted.length, asked == 0
-        fits = self.unchecked + length <= self.scenario.max_skipped
-        by_token = self.scenario.gate == "token"
-        return Move(
-            length=length,
-            burst=np.where(alone, np.minimum(self.scenario.edge_burst, left), 0),
-            local=~alone & fits & (drafted.unsure == 0),
-            judged=drafted.unsure if by_token else length,
-            sure=gate if by_token else np.full(self.size, GATE_OFF),
-            bonus=not self.scenario.post_verify,
-            early=self.scenario.pre_verify,
-        )
+    def _play_live(self, source: Source, rounds: Records) -> None:
+        """Stages of a round around what a source of live outcomes does."""
+        move = self._move(source, rounds)
+        outcome = source.finish(self.place, move)
+        take_outcome(rounds, outcome)
+        self._settle(source, rounds, move, outcome)
 
-    def _check(self, actions: Actions) -> None:
+    def _move(self, source: Source, rounds: Records) -> Move:
+        from covspec_core.kernels.loops import moves
+
+        asked = rounds["asked"], rounds["sure"], rounds["entropy_stop"]
+        drafted = source.draft(self.place, *asked)
+        take_drafted(rounds, drafted)
+        moves(self.records, rounds, self._costs)
+        return move_of(rounds, not self.scenario.post_verify, self.scenario.pre_verify)
+
+    def _asked(self, actions: Actions) -> Records:
+        """New rounds that hold what is asked for.
+
+        Raises:
+            InvalidAction: If a choice lies outside the scenario.
+            SessionOver: If a session has no request left.
+        """
+        from covspec_core.kernels.loops import ask
+
         if len(actions) != self.size:
             raise InvalidAction(f"actions must come for {self.size} sessions, got {len(actions)}")
+        rounds = np.empty(self.size, ROUND)
+        rounds["asked"], rounds["width"] = actions.draft_length, actions.branch_width
+        rounds["sure"], rounds["entropy_stop"] = actions.gate_threshold, actions.entropy_stop
+        fits = ask(self.records, rounds, self._costs, self.scenario.requests)
+        if self.scenario.pre_verify or not fits:
+            self._check(actions)
+        return rounds
+
+    def _check(self, actions: Actions) -> None:
         if (self.request >= self.scenario.requests).any():
             raise SessionOver("a session is over after its last request; begin a new one")
         for name, values, most in (
@@ -188,65 +230,28 @@ class Sessions:
         if self.scenario.pre_verify and np.isfinite(gates).any():
             raise InvalidAction(f"gate_threshold must be inf with pre_verify, got {gates.min()}")
 
-    def _check_deadline(self, seconds: Floats, rows: Ints) -> None:
-        late = seconds > self.scenario.deadline_s
-        if late.any():
+    def _check_deadline(self, late: Late) -> None:
+        session, seconds = late
+        if session >= 0:
             raise LinkTimeout(
                 f"a round must end within deadline_s={self.scenario.deadline_s}, "
-                f"the link of session {rows[late][0]} needs {seconds[late][0]:.1f} s"
+                f"the link of session {session} needs {seconds:.1f} s"
             )
 
-    def _books(self) -> Books:
-        return Books(
-            self.scenario, self.path, self.place, self.now_s, self.edge_ready_s, self.streaming,
-            self.unchecked, self.owed, self.lag,
-        )  # fmt: skip
+    def _settle(self, source: Source, rounds: Records, move: Move, outcome: Outcome) -> None:
+        """Account for judged rounds, and go on behind them."""
+        from covspec_core.kernels.loops import courses, settles
 
-    def _account(self, move: Move, width: Ints, outcome: Outcome) -> RoundResult:
-        books = self._books()
-        called, course = ~move.local, books.course(move, outcome)
-        trip, received = course.trip, course.received_s
-        self._check_deadline(received - self.now_s, np.arange(self.size))
-        width = np.where(called & ~move.alone, width if move.bonus else 1, 0)
-        steps = books.steps_ahead(move, width, course.window_s)
-        hit = self.source.branch(self.place, outcome, move, width, steps)
-        result = RoundResult(
-            started_s=self.now_s.copy(),
-            sent_s=course.sent_s,
-            arrived_s=np.where(called, trip.arrived_s, course.sent_s),
-            verify_s=np.where(called, trip.verify_s, course.sent_s),
-            verified_s=np.where(called, trip.verified_s, course.sent_s),
-            received_s=received,
-            first_s=received - books.streamed_s(move, outcome),
-            **tokens_of(move, outcome),
-            hit=hit,
-            branch_steps=steps,
-            bytes_up=course.bytes_up,
-            bytes_down=course.bytes_down,
-            charged=books.charged(move, outcome),
-            energy_j=books.energy_j(course, width, steps),
-            request_done=outcome.done,
-            session_done=outcome.done & (self.request + 1 >= self.scenario.requests),
-        )
-        self._advance(move, result, np.where(called, trip.verified_s, self.edge_ready_s))
-        self._tracker.update(result, outcome.facts, self.path)
+        self._check_deadline(courses(self.records, rounds, self._costs, self._table))
+        ahead = rounds["width"], rounds["branch_steps"]
+        rounds["hit"] = source.branch(self.place, outcome, move, *ahead)
+        settles(self.records, rounds, self._costs, self._table, self.scenario.requests)
+
+    def _go_on(self, rounds: Records) -> None:
+        """Sessions whose request is answered take up the next one."""
         self._status = None
-        return result
-
-    def _advance(self, move: Move, result: RoundResult, edge_s: Floats) -> None:
-        self.now_s = result.received_s.copy()
-        self.edge_ready_s = edge_s
-        self.streaming, self.place.awake = move.alone, ~move.alone & ~result.request_done
-        self.place.position += result.emitted
-        self.place.ready = np.where(result.hit, result.branch_steps, 0)
-        self.unchecked = np.where(move.local, self.unchecked + result.emitted, 0)
-        followed = result.emitted > result.accepted + result.skipped
-        self.owed = np.where(move.local, self.owed, followed)
-        # Tokens that the edge wrote alone reach the draft's cache with its next step.
-        self.lag = np.where(move.alone, self.lag + result.emitted, 0)
-        done = np.flatnonzero(result.request_done)
+        done = np.flatnonzero(rounds["request_done"])
         if done.size:
-            self.request[done] += 1
             going = done[self.request[done] < self.scenario.requests]
             if going.size:
                 self._begin_requests(going)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covspec_core.rounds import Bools, Floats, Ints, Keys
 
+Array = TypeVar("Array", bound=NDArray[Any])
 
-@dataclass(slots=True, eq=False)
+
+class Column(Generic[Array]):
+    """A column of an instance's ``records``, as a view; what is assigned is copied into it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type) -> Array:
+        column: Array = instance.records[self._name]
+        return column
+
+    def __set__(self, instance: Any, values: Array) -> None:
+        instance.records[self._name] = values
+
+
 class Place:
     """Where each session stands, shape ``[B]``.
 
@@ -20,13 +36,19 @@ class Place:
         keep: Share of visual tokens the draft sees.
         ready: Tokens a hit branch left ready.
         awake: The device has read all tokens and knows its law for the next one.
+
+    Args:
+        records: Sessions, see :data:`covspec_core.records.SESSION`.
     """
 
-    key: Keys
-    position: Ints
-    keep: Floats
-    ready: Ints
-    awake: Bools
+    key = Column[Keys]()
+    position = Column[Ints]()
+    keep = Column[Floats]()
+    ready = Column[Ints]()
+    awake = Column[Bools]()
+
+    def __init__(self, records: NDArray[np.void]) -> None:
+        self.records = records
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""When everything in a round happens. Pure functions on arrays with a leading session axis."""
+"""The links and speeds of sessions, and when requests start and end on them: arrays ``[B]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from covspec_core.links.table import Direction, LinkTable
 from covspec_core.profile import HardwareProfile
-from covspec_core.rounds import Bools, Floats, Ints
+from covspec_core.records import Records, profile_costs
+from covspec_core.rounds import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,41 +19,44 @@ class Path:
 
     Attributes:
         table: Realised links.
-        row: Row of the table.
-        offset_s: Time in that row at which the session starts.
-        device_factor: Seconds of device work over the profile's.
-        edge_factor: Seconds of edge work over the profile's.
+        records: Sessions, see :data:`covspec_core.records.SESSION`; of them
+            ``row`` is a row of the table, ``offset_s`` the time in it at which the session starts,
+            ``device_factor`` and ``edge_factor`` are seconds of work over the profile's.
     """
 
     table: LinkTable
-    row: Ints
-    offset_s: Floats
-    device_factor: Floats
-    edge_factor: Floats
+    records: Records
 
-    def upload_end_s(self, start_s: Floats, payload_bytes: Ints) -> tuple[Floats, Floats]:
-        """When a message has left the device, and when it is at the edge."""
-        return self._transfer(Direction.UP, start_s, payload_bytes)
+    @property
+    def row(self) -> Ints:
+        """Row of the table."""
+        return self.records["row"]
+
+    @property
+    def offset_s(self) -> Floats:
+        """Time in that row at which the session starts."""
+        return self.records["offset_s"]
+
+    @property
+    def device_factor(self) -> Floats:
+        """Seconds of device work over the profile's."""
+        return self.records["device_factor"]
+
+    @property
+    def edge_factor(self) -> Floats:
+        """Seconds of edge work over the profile's."""
+        return self.records["edge_factor"]
 
     def download_end_s(self, start_s: Floats, payload_bytes: Ints) -> tuple[Floats, Floats]:
         """When a message has left the edge, and when it is at the device."""
-        return self._transfer(Direction.DOWN, start_s, payload_bytes)
-
-    def _transfer(self, way: Direction, start_s: Floats, payload: Ints) -> tuple[Floats, Floats]:
         start = start_s + self.offset_s
-        left = self.table.transfer_end_s(way, self.row, start, payload)
+        left = self.table.transfer_end_s(Direction.DOWN, self.row, start, payload_bytes)
         delay = 0.5 * self.table.rtt_s_at(self.row, start)
         return left - self.offset_s, left - self.offset_s + delay
 
     def rows(self, index: Ints) -> Path:
-        """The sessions of some rows only."""
-        return Path(
-            self.table,
-            self.row[index],
-            self.offset_s[index],
-            self.device_factor[index],
-            self.edge_factor[index],
-        )
+        """The sessions of some rows only, as they are now."""
+        return Path(self.table, self.records[index])
 
 
 class Start(NamedTuple):
@@ -64,89 +68,15 @@ class Start(NamedTuple):
 
 def request_start(profile: HardwareProfile, path: Path, now_s: Floats, image_bytes: Ints) -> Start:
     """Image upload and both prefills, which overlap."""
-    _, arrived = path.upload_end_s(now_s, image_bytes)
-    return Start(
-        device_s=now_s + profile.device_prefill_s * path.device_factor,
-        edge_s=arrived + profile.edge_prefill_s * path.edge_factor,
-    )
+    from covspec_core.kernels.loops import request_starts
+
+    records, table = path.records.copy(), path.table
+    records["now_s"] = now_s
+    sizes = np.ascontiguousarray(image_bytes, dtype=np.int64)
+    return Start(*request_starts(records, sizes, profile_costs(profile, table), table.columns))
 
 
-class Trip(NamedTuple):
-    """Times of one call; see :class:`~covspec_core.rounds.RoundResult`."""
-
-    arrived_s: Floats
-    verify_s: Floats
-    verified_s: Floats
-    received_s: Floats
-    radio_s: Floats
-
-
-def call(
-    path: Path,
-    sent_s: Floats,
-    bytes_up: Ints,
-    bytes_down: Ints,
-    edge_ready_s: Floats,
-    work_s: Floats,
-    streaming: Bools,
-) -> Trip:
-    """Upload, edge work, download.
-
-    A streaming edge does not wait to be asked: it goes on from where its last burst ended, so
-    consecutive bursts cost no round trip.
-    """
-    left, arrived = path.upload_end_s(sent_s, bytes_up)
-    begin = np.where(streaming, edge_ready_s, np.maximum(arrived, edge_ready_s))
-    verified = begin + work_s * path.edge_factor
-    gone, received = path.download_end_s(verified, bytes_down)
-    # What a streaming edge sent while the device was busy is already there.
-    received = np.maximum(received, sent_s)
-    return Trip(arrived, begin, verified, received, (left - sent_s) + (gone - verified))
-
-
-def call_again(path: Path, trip: Trip, again: Bools, bytes_up: int, bytes_down: int) -> Trip:
-    """A second exchange behind a call, where one is needed; its work takes no time.
-
-    Args:
-        path: The link.
-        trip: The call.
-        again: Calls that a second exchange follows.
-        bytes_up: Its message up.
-        bytes_down: Its message down.
-    """
-    if not again.any():
-        return trip
-    start = trip.received_s
-    left, arrived = path.upload_end_s(start, np.where(again, bytes_up, 0))
-    gone, received = path.download_end_s(arrived, np.where(again, bytes_down, 0))
-    radio_s = trip.radio_s + np.where(again, (left - start) + (gone - arrived), 0.0)
-    return trip._replace(received_s=np.where(again, received, start), radio_s=radio_s)
-
-
-def branch_steps(
-    profile: HardwareProfile, path: Path, keep: Floats, width: Ints, window_s: Floats, most: int
-) -> Ints:
-    """Whole batched draft steps that fit into the wait for a verdict.
-
-    The first step of the wait reads the block's last token, which names the candidates; every
-    further one drafts one token on all branches.
-    """
-    step = profile.draft_s(keep) * path.device_factor
-    steps = (window_s - step) // (step * profile.branch_factor(width))
-    return np.where(width > 0, np.clip(steps, 0, most), 0).astype(np.int64)
-
-
-def ahead_steps(
-    profile: HardwareProfile, path: Path, keep: Floats, window_s: Floats, most: int
-) -> Ints:
-    """Whole draft steps that fit into the wait where the device just goes on behind its block."""
-    step = profile.draft_s(keep) * path.device_factor
-    return np.clip(window_s // step, 0, most).astype(np.int64)
-
-
-def edge_only_s(
-    profile: HardwareProfile, path: Path, image_bytes: Ints, tokens: Ints, id_bytes: int
-) -> Floats:
+def edge_only_s(profile: HardwareProfile, path: Path, image_bytes: Ints, tokens: Ints) -> Floats:
     """Seconds in which the edge alone answers a session's requests.
 
     Args:
@@ -154,11 +84,8 @@ def edge_only_s(
         path: Links and speeds of ``B`` sessions.
         image_bytes: Image of each request, shape ``[B, requests]``.
         tokens: Length of each answer, shape ``[B, requests]``.
-        id_bytes: Message in which one streamed token travels.
     """
-    now = np.zeros(len(tokens))
-    for image, count in zip(image_bytes.T, tokens.T, strict=True):
-        edge = request_start(profile, path, now, image).edge_s
-        end = edge + profile.edge_step_s * path.edge_factor * count
-        _, now = path.download_end_s(end, np.full(len(now), id_bytes))
-    return now
+    from covspec_core.kernels.loops import edge_only
+
+    sizes = (np.ascontiguousarray(column, dtype=np.int64) for column in (image_bytes, tokens))
+    return edge_only(path.records, *sizes, profile_costs(profile, path.table), path.table.columns)

@@ -16,16 +16,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.accounting import tokens_of
 from covspec_core.engine import Controller, realise_links
 from covspec_core.errors import Interrupted, InvalidRequest
 from covspec_core.exchange import Exchange, Message
 from covspec_core.links.channels import ConstantLink
 from covspec_core.live import LiveSource, Pair, Request
-from covspec_core.rounds import Actions, Floats, Ints, RoundAction, RoundResult, Status
+from covspec_core.records import Records
+from covspec_core.rounds import Actions, Floats, RoundAction, RoundResult
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
-from covspec_core.source import STATISTICS, Facts, Move, Outcome
+from covspec_core.source import STATISTICS, Facts, Move, Outcome, Source
 from covspec_core.status import NEW_SHARE
 from covspec_core.verification import WHOLE, Truncation
 
@@ -136,48 +136,46 @@ class WallSessions(Sessions):
     def _seconds(self) -> Floats:
         return np.array([self._clock() - self._start_s])
 
-    def _move(self, actions: Actions) -> Move:
+    def _move(self, source: Source, rounds: Records) -> Move:
         self._began_s = self._seconds()
-        move = super()._move(actions)
+        move = super()._move(source, rounds)
         self._drafted_s = self._seconds()
         return move
 
-    def _account(self, move: Move, width: Ints, outcome: Outcome) -> RoundResult:
-        sent, received, none = self._drafted_s, self._seconds(), np.zeros(1, dtype=np.int64)
-        result = RoundResult(
-            started_s=self.now_s, sent_s=sent, arrived_s=sent, verify_s=sent,
-            verified_s=received, received_s=received, first_s=received,
-            **tokens_of(move, outcome),
-            hit=none > 0, branch_steps=none, bytes_up=none, bytes_down=none,
-            charged=none,
-            energy_j=np.full(1, np.nan),
-            request_done=outcome.done,
-            session_done=outcome.done,
-        )  # fmt: skip
+    def _settle(self, source: Source, rounds: Records, move: Move, outcome: Outcome) -> None:
+        from covspec_core.kernels.loops import courses, measured
+
+        received, told = self._seconds(), rounds.copy()
+        courses(self.records, told, self._costs, self._table)
+        rounds["started_s"] = self.now_s
+        for name in ("sent_s", "arrived_s", "verify_s"):
+            rounds[name] = self._drafted_s
+        for name in ("verified_s", "received_s", "first_s"):
+            rounds[name] = received
+        for name in ("hit", "branch_steps", "bytes_up", "bytes_down", "charged"):
+            rounds[name] = 0
+        rounds["energy_j"] = np.nan
         if self._watched:
-            self._learn_speeds(move, outcome, received)
-            self._tracker.update(result, outcome.facts, self.path)
-        self._advance(move, result, received)
-        self._status = None
-        return result
+            self._learn_speeds(told, received)
+        measured(self.records, rounds, self._costs, self._table, 1, self._watched)
 
-    def _learn_speeds(self, move: Move, outcome: Outcome, received: Floats) -> None:
+    def _learn_speeds(self, told: Records, received: Floats) -> None:
         """Running means of measured seconds over those of the profile."""
-        books = self._books()
-        draft_s = books.draft_s(move.length) / self.path.device_factor
-        work_s = books.edge_work_s(move, outcome, move.length + 1)
-        for factor, measured, told in (
-            (self.path.device_factor, self._drafted_s - self._began_s, draft_s),
-            (self.path.edge_factor, received - self._drafted_s, np.where(move.local, 0.0, work_s)),
+        for factor, measured_s, told_s in (
+            (
+                self.path.device_factor,
+                self._drafted_s - self._began_s,
+                told["sent_s"] - told["started_s"],
+            ),
+            (
+                self.path.edge_factor,
+                received - self._drafted_s,
+                told["verified_s"] - told["verify_s"],
+            ),
         ):
-            if told[0] > 0:
-                factor += NEW_SHARE * (measured / told - factor)
-
-    def _read_status(self) -> Status:
-        status = super()._read_status()
-        status["device_factor"] = self.path.device_factor
-        status["edge_factor"] = self.path.edge_factor
-        return status
+            # The account knows the factors so far.
+            if told_s[0] > 0:
+                factor += NEW_SHARE * factor * (measured_s / told_s - 1)
 
 
 class WallEngine:

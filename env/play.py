@@ -79,10 +79,8 @@ class World:
 
     def replay(self, size: int) -> ReplaySource:
         """A source of recorded outcomes for ``size`` sessions."""
-        longest = self.scenario.draft_lengths[-1]
-        return ReplaySource(
-            self.recording, self.scenario.protocol, size, longest, self.scenario.gate
-        )
+        scenario = self.scenario
+        return ReplaySource(self.recording, scenario.protocol, size, gate=scenario.gate)
 
 
 def _of_split(link: Channel, split: str) -> Channel:

@@ -14,7 +14,6 @@ from covspec_core.recording import Recording
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Floats, Ints, Keys
 from covspec_core.sessions import Sessions
-from covspec_core.source import Place
 from covspec_core.wire import WireProtocol
 from env.play import World
 
@@ -57,8 +56,8 @@ class Known(ReplaySource):
     """A replay that tells what it holds."""
 
     def __init__(self, recording: Recording, kind: WireProtocol, size: int) -> None:
-        longest = int(recording.length.max())
-        super().__init__(recording, kind, size, longest)
+        super().__init__(recording, kind, size)
+        self._ahead = np.arange(int(recording.length.max()))
         self.asked: list[Keys] = []
 
     def peek(self, keys: Keys) -> tuple[Ints, Ints]:
@@ -68,14 +67,16 @@ class Known(ReplaySource):
 
     def read(self, keys: Keys, keep: Floats, knows_noise: bool) -> Text:
         """What is known of the requests under these keys, one row each."""
-        rows, nothing = np.arange(len(keys)), np.zeros(len(keys), dtype=np.int64)
+        rows = np.arange(len(keys))
         limit = int(self.begin(rows, keys).limit[0])
         self.prefill(rows, keep)
-        place = Place(keys, nothing, keep, nothing, nothing > 0)
-        index = self._index(place)
-        chance = self._accepts(place, index) if knows_noise else self._accept.take(index)
-        behind = self._ahead >= self._total[:, None]
-        return Text(np.where(behind, 1.0, chance), self._rank.take(index), self._total, limit)
+        index = np.minimum(self.texts["base"][:, None] + self._ahead, len(self.tokens) - 1)
+        chance = (
+            self.stands(keys, len(self._ahead)) if knows_noise else self.tokens["accept"][index]
+        )
+        total = self.texts["total"].copy()
+        behind = self._ahead >= total[:, None]
+        return Text(np.where(behind, 1.0, chance), self.tokens["rank"][index], total, limit)
 
 
 def requests_of(world: World, seeds: Keys) -> tuple[Keys, Floats]:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from covspec_core.accounting import STREAM_BYTES
 from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys
 from covspec_core.scenario import MOST_TOKENS, Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import STATISTICS, Ahead, Drafted, Facts, Move, Outcome, Place, Requests
 from covspec_core.wire import WireProtocol
+from covspec_core.wire.sizes import STREAM_BYTES
 from env.play import World
 
 

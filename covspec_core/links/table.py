@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,15 @@ from covspec_core.errors import InvalidSetting
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-# Stands in for a rate of 0 in divisions: no bits then take no time, and one bit takes for ever.
-_NO_RATE = 1e-200
-
 
 class Direction(StrEnum):
     """Way of a transfer: from device to edge (up) or back (down)."""
 
     UP = "up"
     DOWN = "down"
+
+
+_WAYS = {Direction.UP: 0, Direction.DOWN: 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +77,33 @@ class LinkTable:
         """Time after which every link starts again."""
         return self.slots * self.slot_s
 
+    @cached_property
+    def columns(self) -> FloatArray:
+        """All of the table as :mod:`covspec_core.kernels.links` reads it.
+
+        Rates up and down, bits carried up and down since the period began, and round trips, side
+        by side for every slot border, shape ``[n (slots + 1), 5]``.
+        """
+        columns = np.zeros((self.n, self.slots + 1, 5))
+        for way, rate_bps in enumerate((self.up_bps, self.down_bps)):
+            columns[:, :-1, way] = rate_bps
+            np.cumsum(rate_bps * self.slot_s, axis=1, out=columns[:, 1:, 2 + way])
+        columns[:, :-1, 4] = self.rtt_s
+        return columns.reshape(-1, 5)
+
     def rate_bps(self, direction: Direction, row: IntArray, time_s: FloatArray) -> FloatArray:
         """Rate in bit/s at a moment of each row, shapes ``[B]``."""
-        _, slot = self._locate(time_s)
-        return self._lane(direction).rate_bps.take(row * self.slots + slot)
+        return self._values_at(_WAYS[Direction(direction)], row, time_s)
 
     def rtt_s_at(self, row: IntArray, time_s: FloatArray) -> FloatArray:
         """Round-trip delay in seconds at a moment of each row, shapes ``[B]``."""
-        _, slot = self._locate(time_s)
-        return self.rtt_s.take(row * self.slots + slot)
+        return self._values_at(4, row, time_s)
+
+    def _values_at(self, column: int, row: IntArray, time_s: FloatArray) -> FloatArray:
+        from covspec_core.kernels.links import values_at
+
+        where = _contiguous(row, np.int64), _contiguous(time_s, np.float64)
+        return values_at(self.columns, column, *where, float(self.slot_s), self.slots)
 
     def transfer_end_s(
         self,
@@ -108,92 +127,22 @@ class LinkTable:
             End of each transfer, ``[B]``: ``start_s`` for an empty payload, infinite where the
             row never has any rate in this direction.
         """
-        lane, (origin_s, slot) = self._lane(direction), self._locate(start_s)
-        rate_bps = lane.rate_bps.take(row * self.slots + slot)
-        end_s: FloatArray = start_s + 8.0 * payload_bytes / np.maximum(rate_bps, _NO_RATE)
-        # Most transfers end in the slot in which they start; only the others are worth a search.
-        border_s = np.maximum(origin_s + (slot + 1) * self.slot_s, start_s)
-        late = np.flatnonzero(end_s > border_s)
-        if late.size:
-            offset_s = start_s[late] - origin_s[late] - slot[late] * self.slot_s
-            bits = rate_bps[late] * offset_s + 8.0 * payload_bytes[late]
-            elapsed_s = lane.reach_s(row[late], slot[late], bits)
-            end_s[late] = np.maximum(origin_s[late] + elapsed_s, start_s[late])
-        return end_s
+        from covspec_core.kernels.links import transfers
 
-    def _locate(self, time_s: FloatArray) -> tuple[FloatArray, IntArray]:
-        """Start of the period that holds each moment, and the slot within it, ``[B]``."""
-        never = np.isinf(time_s)
-        if never.any():  # what follows a transfer without end; any slot will do
-            time_s = np.where(never, 0.0, time_s)
-        origin_s = np.floor(time_s / self.period_s) * self.period_s
-        slot = ((time_s - origin_s) / self.slot_s).astype(np.intp)
-        return origin_s, np.minimum(slot, self.slots - 1)  # rounding may reach the period's end
-
-    def _lane(self, direction: Direction) -> _Lane:
-        return self._up if direction == Direction.UP else self._down
-
-    @cached_property
-    def _up(self) -> _Lane:
-        return _Lane(self.up_bps, self.slot_s)
-
-    @cached_property
-    def _down(self) -> _Lane:
-        return _Lane(self.down_bps, self.slot_s)
+        return transfers(
+            self.columns,
+            _WAYS[Direction(direction)],
+            _contiguous(row, np.int64),
+            _contiguous(start_s, np.float64),
+            _contiguous(payload_bytes, np.float64),
+            float(self.slot_s),
+            self.slots,
+        )
 
 
-class _Lane:
-    """One direction of a table, laid out for look-ups by flat index.
-
-    Attributes:
-        rate_bps: Rates, ``[n slots]``.
-        sent_bits: Bits carried from a row's first slot to each slot border, ``[n (slots + 1)]``.
-    """
-
-    def __init__(self, rate_bps: FloatArray, slot_s: float) -> None:
-        n, self._slots = rate_bps.shape
-        self._slot_s = slot_s
-        self.rate_bps = rate_bps.reshape(-1)
-        sent_bits = np.zeros((n, self._slots + 1))
-        np.cumsum(rate_bps * slot_s, axis=1, out=sent_bits[:, 1:])
-        self.sent_bits = sent_bits.reshape(-1)
-
-    def reach_s(self, row: IntArray, slot: IntArray, bits: FloatArray) -> FloatArray:
-        """Time, from the period's start, at which ``bits`` more than at a slot's start are sent.
-
-        Args:
-            row: Link, ``[M]``.
-            slot: Slot at whose start the counting begins, ``[M]``.
-            bits: How many bits, above 0, ``[M]``.
-        """
-        base = row * (self._slots + 1)
-        total = self.sent_bits.take(base + self._slots)
-        target = self.sent_bits.take(base + slot) + bits
-        # Whole periods first. ceil - 1, since a transfer may end exactly where a period does.
-        periods = np.ceil(target / np.maximum(total, _NO_RATE)) - 1.0
-        target = np.minimum(target - periods * total, total)
-        low = self._last_below(base, np.where(periods > 0, 0, slot), target)
-        rate_bps = self.rate_bps.take(row * self._slots + low)
-        rest_s = (target - self.sent_bits.take(base + low)) / np.maximum(rate_bps, _NO_RATE)
-        end_s = (periods * self._slots + low) * self._slot_s + rest_s
-        return np.where(total > 0, end_s, np.inf)
-
-    def _last_below(self, base: IntArray, low: IntArray, target: FloatArray) -> IntArray:
-        """Last slot border at which less than ``target`` bits are sent, from ``low`` on, ``[M]``.
-
-        Strictly less, so the slot that follows the border has a rate. The stride doubles until
-        it passes every target and is halved again: transfers mostly end a few slots further on.
-        """
-        stride = 1
-        while (self._sent(base, low + stride) < target).any():
-            stride *= 2
-        while stride > 1:
-            stride //= 2
-            low = np.where(self._sent(base, low + stride) < target, low + stride, low)
-        return low
-
-    def _sent(self, base: IntArray, border: IntArray) -> FloatArray:
-        return self.sent_bits.take(base + np.minimum(border, self._slots))
+def _contiguous(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    """As compiled loops take it: they are compiled for one kind of array."""
+    return np.ascontiguousarray(values, dtype=kind)
 
 
 def _frozen(name: str, values: FloatArray) -> FloatArray:

@@ -13,6 +13,30 @@ import numpy as np
 from covspec_core.wire.frame import HEADER, ID_BYTES, SCALAR_BYTES
 from covspec_core.wire.protocols import WireProtocol
 
+HEADER_BYTES = HEADER.size
+STREAM_BYTES = HEADER_BYTES + ID_BYTES
+"""Message in which the edge streams one token."""
+
+
+def draft_bytes(ids: Any, drafted: Any, judged: Any, masked: Any, judged_bytes: Any) -> Any:
+    """Length of an encoded :class:`~covspec_core.wire.Draft`; arrays, or compiled numbers.
+
+    Args:
+        ids: Ids that the edge lacks, committed without a check or redrawn.
+        drafted: Tokens of the block.
+        judged: Tokens of the block that are judged.
+        masked: Whether a mask says which.
+        judged_bytes: What each of them takes beside its id, see :func:`judged_bytes`.
+    """
+    mask = masked * -(-drafted // 8)
+    return HEADER_BYTES + mask + ID_BYTES * (ids + drafted) + judged_bytes * judged
+
+
+def judged_bytes(kind: WireProtocol, vocab_size: int) -> int:
+    """Bytes of a judged token beside its id."""
+    law_bytes = kind.format.law_bytes(vocab_size) if kind.laws_up else 0
+    return SCALAR_BYTES * kind.scalars_up + law_bytes
+
 
 def upload_bytes(
     kind: WireProtocol, skipped: Any, drafted: Any, vocab_size: int, judged: Any = None
@@ -26,11 +50,27 @@ def upload_bytes(
         vocab_size: Entries of a law.
         judged: Tokens of the block that are judged, where a mask says which; all if ``None``.
     """
-    mask = 0 if judged is None else -(-drafted // 8)
-    law_bytes = kind.format.law_bytes(vocab_size) if kind.laws_up else 0
-    per_judged = SCALAR_BYTES * kind.scalars_up + law_bytes
-    ids = ID_BYTES * (skipped + drafted)
-    return HEADER.size + mask + ids + per_judged * (drafted if judged is None else judged)
+    masked, each = judged is not None, judged_bytes(kind, vocab_size)
+    return draft_bytes(skipped, drafted, judged if masked else drafted, masked, each)
+
+
+def verdict_bytes(rejected: Any, refusal_bytes: Any) -> Any:
+    """Length of an encoded first :class:`~covspec_core.wire.Verdict`; arrays, or numbers.
+
+    Args:
+        rejected: Whether it refuses a token.
+        refusal_bytes: What a refusal brings, see :func:`refusal_bytes`.
+    """
+    return HEADER_BYTES + ID_BYTES + rejected * (refusal_bytes - ID_BYTES)
+
+
+def refusal_bytes(kind: WireProtocol, vocab_size: int) -> int:
+    """Bytes behind the header of a verdict that refuses a token."""
+    if kind.law_down:
+        return kind.format.law_bytes(vocab_size)
+    if kind.device_redraws:
+        return (ID_BYTES + SCALAR_BYTES) * min(kind.top, vocab_size)
+    return 0 if kind.law_asked else ID_BYTES
 
 
 def download_bytes(kind: WireProtocol, rejected: Any, vocab_size: int) -> Any:
@@ -41,13 +81,19 @@ def download_bytes(kind: WireProtocol, rejected: Any, vocab_size: int) -> Any:
         rejected: Whether it refuses a token; may be an array.
         vocab_size: Entries of a law.
     """
-    if kind.law_down:
-        refusal = kind.format.law_bytes(vocab_size)
-    elif kind.device_redraws:
-        refusal = (ID_BYTES + SCALAR_BYTES) * min(kind.top, vocab_size)
-    else:
-        refusal = 0 if kind.law_asked else ID_BYTES
-    return HEADER.size + np.where(rejected, refusal, ID_BYTES)
+    return verdict_bytes(np.asarray(rejected), refusal_bytes(kind, vocab_size))
+
+
+def asks_again(rejected: Any, tail: Any, always: Any, for_tail: Any) -> Any:
+    """Whether a round needs a second exchange; arrays, or compiled numbers.
+
+    Args:
+        rejected: Whether a token was refused.
+        tail: Whether it was drawn anew with the rest of the target's law.
+        always: Every refusal needs one.
+        for_tail: Those do for which the rest was needed.
+    """
+    return rejected & (always | (for_tail & tail))
 
 
 def again(kind: WireProtocol, rejected: Any, tail: Any) -> Any:
@@ -58,9 +104,7 @@ def again(kind: WireProtocol, rejected: Any, tail: Any) -> Any:
         rejected: Whether a token was refused.
         tail: Whether it was drawn anew with the rest of the target's law.
     """
-    if kind.law_asked:
-        return np.asarray(rejected)
-    return np.asarray(rejected) & np.asarray(tail) & (kind.top > 0)
+    return asks_again(np.asarray(rejected), np.asarray(tail), kind.law_asked, kind.top > 0)
 
 
 def again_bytes(kind: WireProtocol, vocab_size: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covspec_core.device import BONUS, REST, Sampler
+from covspec_core.device import BONUS, Sampler
 from covspec_core.engine import Engine, realise_links
 from covspec_core.live import LiveSource, Request
 from covspec_core.recorder import Job, record
@@ -50,27 +50,17 @@ def trajectory(engine, actions):
     raise AssertionError("an answer ends")
 
 
-class JudgedOnce:
-    """Stands in for the uniform numbers of a row of positions; each position is judged once."""
+def decide(source, exact, level, dice):
+    """Decide before a request what comes of each of its tokens, with the exact chances.
 
-    def __init__(self, dice, known, positions):
-        self._dice, self._known, self._positions = dice, known, positions
-
-    def __lt__(self, chances):
-        for position, chance in zip(self._positions[0], chances[0], strict=True):
-            if position < SHORT and position not in self._known:
-                self._known[position] = Judgement(self._dice) < chance
-        return np.array([[self._known.get(position, True) for position in self._positions[0]]])
-
-
-class Settled:
-    """Stands in for the uniform number that decides whether the rest of a law is needed."""
-
-    def __init__(self, dice):
-        self._dice = dice
-
-    def __lt__(self, chances):
-        return np.array([Judgement(self._dice) < chances[0]])
+    Each position is judged at most once, so whether its token stands can be rolled beforehand.
+    """
+    n = len(exact) // len(LEVELS)
+    for place in range(level * n, (level + 1) * n):
+        stands = Judgement(dice) < exact["accept"][place]
+        source.tokens["accept"][place] = stands
+        if not stands:
+            source.tokens["settled"][place] = Judgement(dice) < exact["settled"][place]
 
 
 def roll_bonus_only(dice):
@@ -108,25 +98,19 @@ def live_chances(monkeypatch, scenario, pair, play):
         return dice.chances(lambda: play(engine))
 
 
-def replay_chances(monkeypatch, scenario, pair, play):
+def replay_chances(monkeypatch, scenario, pair, play, keep=0.5):
     """Exact law of what replays of all answers show."""
-    total, dice, known = defaultdict(float), Dice(), {}
+    total, dice, level = defaultdict(float), Dice(), LEVELS.index(keep)
 
-    def forget_and_play(engine):
-        known.clear()
+    def decide_and_play(engine, exact):
+        decide(engine.source, exact, level, dice)
         return play(engine)
 
     for recording, weight in record_every_text(monkeypatch, pair):
-        source = ReplaySource(recording, scenario.protocol, 1, scenario.draft_lengths[-1])
+        source = ReplaySource(recording, scenario.protocol, 1)
+        exact = source.tokens.copy()
         engine = Engine(scenario, realise_links(scenario, 0), source)
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                "covspec_core.replay.uniform",
-                lambda key, tag, positions: (
-                    Settled(dice) if tag == REST else JudgedOnce(dice, known, positions)
-                ),
-            )
-            chances = dice.chances(lambda engine=engine: forget_and_play(engine))
+        chances = dice.chances(lambda engine=engine, exact=exact: decide_and_play(engine, exact))
         for seen, chance in chances.items():
             total[seen] += weight * chance
     return dict(total)
@@ -167,8 +151,8 @@ def test_rounds_have_the_same_law_replayed_as_live(monkeypatch, protocol_name, a
     )  # fmt: skip
     pair = make_pair()
     laws = [
-        chances_of(monkeypatch, scenario, pair, lambda engine: trajectory(engine, actions))
-        for chances_of in (live_chances, replay_chances)
+        chances_of(monkeypatch, scenario, pair, lambda engine: trajectory(engine, actions), *more)
+        for chances_of, more in ((live_chances, ()), (replay_chances, (actions[0].keep,)))
     ]
     assert_equal_laws(*laws)
     shown = [dict(zip(SEEN, row, strict=False)) for rounds in laws[0] for row in rounds]
@@ -195,7 +179,7 @@ def test_the_first_unchecked_token_deviates_with_the_same_chance(monkeypatch, pr
     live = live_chances(monkeypatch, scenario, pair, first_round)
     assert set(live) == {(1, 0), (1, 1)}
     assert live[1, 1] > 0.01
-    assert_equal_laws(live, replay_chances(monkeypatch, scenario, pair, first_round), least=2)
+    assert_equal_laws(live, replay_chances(monkeypatch, scenario, pair, first_round, keep), least=2)
 
 
 def totals_live(scenario, pair, action, keys, limit):
@@ -226,7 +210,7 @@ def totals_replayed(scenario, recording, action, seed):
     """The same from a replay in which every recorded answer is played once."""
     n = len(recording.length)
     scenario = replace(scenario, requests=1000)
-    source = ReplaySource(recording, scenario.protocol, n, scenario.draft_lengths[-1])
+    source = ReplaySource(recording, scenario.protocol, n)
     source.pick = lambda keys: np.arange(len(keys))
     sessions = Sessions(scenario, realise_links(scenario, 0), source, n)
     sessions.begin(np.arange(n), np.arange(n, dtype=np.uint64) + np.uint64(seed))
@@ -363,7 +347,7 @@ def test_a_replay_counts_every_unchecked_token_that_the_shared_noise_draws_other
     recording, level
 ):
     scenario = make_scenario("coupled", requests=1, max_skipped=1000)
-    source = ReplaySource(recording, scenario.protocol, 1, 10)
+    source = ReplaySource(recording, scenario.protocol, 1)
     engine = Engine(scenario, realise_links(scenario, 0), source)
     always = RoundAction(recording.keep_levels[level], 5, 0, gate_threshold=0.0)
     wrong = np.split(recording.draw[level] != recording.tokens, np.cumsum(recording.length)[:-1])
@@ -397,7 +381,7 @@ def test_unchecked_tokens_never_exceed_what_may_stand(pair):
 def test_a_limit_ends_replayed_answers_as_it_ends_recorded_ones(recording):
     assert recording.length.max() <= LIMIT
     scenario = make_scenario("decoupled", requests=1)
-    source = ReplaySource(recording, scenario.protocol, 1, 10)
+    source = ReplaySource(recording, scenario.protocol, 1)
     engine = Engine(scenario, realise_links(scenario, 0), source)
     for seed in range(8):
         engine.begin(seed)

@@ -211,7 +211,7 @@ def test_a_column_added_later_does_not_break_loading(mixed, path):
 
 
 def test_an_unknown_keep_level_is_refused_with_the_recorded_ones(mixed):
-    source = ReplaySource(mixed, protocol("coupled"), 2, 10)
+    source = ReplaySource(mixed, protocol("coupled"), 2)
     rows = np.arange(2)
     source.begin(rows, rows.astype(np.uint64))
     with pytest.raises(InvalidAction, match=r"recorded level \(0, 0\.5, 1\), got 0\.25"):
@@ -221,7 +221,7 @@ def test_an_unknown_keep_level_is_refused_with_the_recorded_ones(mixed):
 @pytest.mark.parametrize("keep", [1 / 12, 1 / 3])
 def test_levels_that_are_no_round_numbers_are_found_again(mixed, keep):
     meta = mixed.meta | {"keep_levels": [float(f"{keep:.9f}"), 0.5, 1.0]}
-    source = ReplaySource(replace(mixed, meta=meta), protocol("coupled"), 1, 10)
+    source = ReplaySource(replace(mixed, meta=meta), protocol("coupled"), 1)
     source.begin(np.array([0]), np.array([0], dtype=np.uint64))
     source.prefill(np.array([0]), np.array([keep]))
 
@@ -269,14 +269,14 @@ def test_protocols_that_a_recording_cannot_tell_are_refused(pair, requests):
     greedy = make_recording(pair, requests, 0.0)
     for name in ("full fp16", "full top_k", "lazy fp16", "decoupled fp16"):
         with pytest.raises(InvalidSetting, match="law_format must be fp32 in a replay"):
-            ReplaySource(recording, kind_of(name), 1, 4)
-        ReplaySource(greedy, kind_of(name), 1, 4)  # one token's law is the same in every format
+            ReplaySource(recording, kind_of(name), 1)
+        ReplaySource(greedy, kind_of(name), 1)  # one token's law is the same in every format
     with pytest.raises(BrokenRecording, match="top must be 2 as in the recording, got 3"):
-        ReplaySource(recording, protocol("progressive", top=3), 1, 4)
+        ReplaySource(recording, protocol("progressive", top=3), 1)
     older = replace(recording, settled=None)
     with pytest.raises(BrokenRecording, match="'settled'"):
-        ReplaySource(older, kind_of("progressive"), 1, 4)
-    ReplaySource(older, kind_of("lazy"), 1, 4)
+        ReplaySource(older, kind_of("progressive"), 1)
+    ReplaySource(older, kind_of("lazy"), 1)
 
 
 def test_truncated_answers_are_recorded_and_told_apart(pair, requests):

@@ -24,8 +24,7 @@ def random_action(rng, scenario):
 
 def engines(scenario, pair, requests, recording, temperature):
     links = realise_links(scenario, 5)
-    longest = scenario.draft_lengths[-1]
-    replay = ReplaySource(recording, scenario.protocol, 1, longest, scenario.gate)
+    replay = ReplaySource(recording, scenario.protocol, 1, gate=scenario.gate)
 
     def chosen(key):
         return requests[int(replay.pick(np.array([key], dtype=np.uint64))[0])]

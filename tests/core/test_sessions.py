@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 
-from covspec_core.accounting import STREAM_BYTES
 from covspec_core.engine import Engine, realise_links
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.links.channels import ConstantLink, GilbertElliottLink
@@ -20,6 +19,7 @@ from covspec_core.rounds import CHANCES, Actions, RoundAction, RoundResult
 from covspec_core.sessions import Sessions
 from covspec_core.source import Ahead, Drafted, Facts, Outcome, Requests
 from covspec_core.wire import PROTOCOLS
+from covspec_core.wire.sizes import STREAM_BYTES
 from tests.core.conftest import LEVELS, LIMIT, PROFILE, make_scenario
 
 HEADER_BYTES, ID_BYTES, FLOAT_BYTES = 12, 4, 4
@@ -301,7 +301,7 @@ def test_rounds_cost_what_a_plain_loop_says(protocol_name, seed):
 
 
 def replay_sessions(recording, scenario, size, links=None):
-    source = ReplaySource(recording, scenario.protocol, size, scenario.draft_lengths[-1])
+    source = ReplaySource(recording, scenario.protocol, size)
     return Sessions(scenario, links or realise_links(scenario, 5), source, size)
 
 

@@ -102,7 +102,7 @@ def test_coupled_text_is_the_targets_own_on_200_requests_and_every_action(pair, 
 def test_live_models_and_recording_give_the_same_rounds(pair, recording, ask, seed):
     scenario = named_scenario("bursty", protocol_name="coupled", requests=2)
     links = realise_links(scenario, seed)
-    replay = ReplaySource(recording, scenario.protocol, 1, scenario.draft_lengths[-1])
+    replay = ReplaySource(recording, scenario.protocol, 1)
     live = LiveSource(pair, scenario.protocol, 1.0, LIMIT, ask)
     engines = [Engine(scenario, links, source) for source in (live, replay)]
     rng, over = np.random.default_rng(seed), False

@@ -81,8 +81,7 @@ def test_a_recording_with_merging_replays_like_the_live_pair(pair):
     todo = jobs({"train": 3}, 0)
     recording = record(pair, todo, LEVELS, 1.0, LIMIT, {"reduction": MERGING})
     scenario = make_scenario("coupled", keep_levels=LEVELS, requests=2)
-    longest = scenario.draft_lengths[-1]
-    replay = ReplaySource(recording, scenario.protocol, 1, longest)
+    replay = ReplaySource(recording, scenario.protocol, 1)
     requests = [job.request for job in todo]
 
     def chosen(key):

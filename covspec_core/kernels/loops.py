@@ -1,0 +1,170 @@
+"""Loops over sessions: what Python calls. Arrays have a leading axis of sessions.
+
+Those that can find a link too slow return the first session that waits too long and its seconds,
+or -1; a loop over rounds has then changed no session.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from covspec_core.acceptance import GRID
+from covspec_core.kernels import replay as rec
+from covspec_core.kernels import rounds as rnd
+from covspec_core.kernels import status as stat
+from covspec_core.kernels.compiled import loop
+from covspec_core.rounds import CHANCES, STATUS_FIELDS
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+CHANCE = list(STATUS_FIELDS).index(f"chance_{CHANCES[0]}")
+"""Column of the first chance that the acceptance head foresees."""
+
+
+@loop
+def ask(sessions, rounds, costs, requests):
+    """Cut blocks to what the requests have left; whether all lies within the scenario."""
+    c, fits = costs[0], True
+    for b in range(len(rounds)):
+        s, r = sessions[b], rounds[b]
+        fits &= (r.asked <= c.longest) & (r.width <= c.widest) & (s.request < requests)
+        r.asked = min(r.asked, s.limit - s.position)
+    return fits
+
+
+@loop
+def moves(sessions, rounds, costs):
+    """What rounds do, once their blocks are drafted."""
+    for b in range(len(rounds)):
+        rnd.move(sessions[b], rounds[b], costs[0])
+
+
+@loop
+def courses(sessions, rounds, costs, table):
+    """Times and bytes of judged rounds."""
+    for b in range(len(rounds)):
+        s, r = sessions[b], rounds[b]
+        rnd.course(s, r, costs[0], table)
+        if r.received_s - s.now_s > costs[0].deadline_s:
+            return b, r.received_s - s.now_s
+    return -1, 0.0
+
+
+@loop
+def settles(sessions, rounds, costs, table, requests):
+    """What rounds show, and where the sessions stand behind them."""
+    for b in range(len(rounds)):
+        s, r = sessions[b], rounds[b]
+        rnd.settle(s, r, costs[0], requests)
+        stat.learn(s, r, costs[0], table)
+
+
+@loop
+def measured(sessions, rounds, costs, table, requests, learns):
+    """The same where times and bytes were measured, not accounted."""
+    for b in range(len(rounds)):
+        s, r = sessions[b], rounds[b]
+        rnd.tell_tokens(r)
+        rnd.advance(s, r, requests)
+        if learns:
+            stat.learn(s, r, costs[0], table)
+
+
+@loop
+def replayed_courses(sessions, rounds, texts, tokens, judged, costs, table):
+    """Rounds up to their verdicts, along recorded texts."""
+    c, p = costs[0], judged[0]
+    for b in range(len(rounds)):
+        s, r, text = sessions[b], rounds[b], texts[b]
+        rec.draft(s, r, text, tokens)
+        rnd.move(s, r, c)
+        rec.finish(s, r, text, tokens, p, not c.post_verify)
+        rnd.course(s, r, c, table)
+        if r.received_s - s.now_s > c.deadline_s:
+            return b, r.received_s - s.now_s
+    return -1, 0.0
+
+
+@loop
+def replayed_settles(sessions, rounds, texts, tokens, costs, table, requests):
+    """What is left of them."""
+    c = costs[0]
+    for b in range(len(rounds)):
+        s, r = sessions[b], rounds[b]
+        r.hit = rec.branch(s, r, texts[b], tokens, not c.post_verify)
+        rnd.settle(s, r, c, requests)
+        stat.learn(s, r, c, table)
+
+
+@loop
+def statuses(sessions, rows, costs, table, status):
+    """What controllers may see of some sessions, but for what the source looks ahead to."""
+    for k in range(len(rows)):
+        stat.read(sessions[rows[k]], costs[0], table, status[k])
+
+
+@loop
+def replayed_statuses(sessions, rows, texts, tokens, chances, costs, table, status, values):
+    """All that controllers may see; ``status`` and ``values`` are the same numbers."""
+    for k in range(len(rows)):
+        s, row, text = sessions[rows[k]], status[k], texts[rows[k]]
+        stat.read(s, costs[0], table, row)
+        rec.look(s, row, text, tokens)
+        place = rec.at(s, text, tokens, 0)
+        for n in range(len(CHANCES)):
+            values[k, CHANCE + n] = chances[place, n] / GRID if s.awake else 0.0
+
+
+@loop
+def forget_all(sessions, rows, costs, table):
+    """Some sessions start on new links."""
+    for k in range(len(rows)):
+        stat.forget(sessions[rows[k]], costs[0], table)
+
+
+@loop
+def begin_requests(sessions, rows, image_bytes, costs, table):
+    """Some sessions take up requests."""
+    for k in range(len(rows)):
+        s = sessions[rows[k]]
+        took_s = rnd.begin_request(s, costs[0], table, image_bytes[k])
+        if took_s > costs[0].deadline_s:
+            return rows[k], took_s
+    return -1, 0.0
+
+
+@loop
+def edge_only(sessions, image_bytes, tokens, costs, table):
+    """Seconds of the edge alone; image bytes and answer lengths have shape ``[B, requests]``."""
+    seconds = np.zeros(len(sessions))
+    for b in range(len(sessions)):
+        for r in range(image_bytes.shape[1]):
+            seconds[b] = rnd.edge_only_end_s(
+                sessions[b], costs[0], table, seconds[b], image_bytes[b, r], tokens[b, r]
+            )
+    return seconds
+
+
+@loop
+def request_starts(sessions, image_bytes, costs, table):
+    """When devices can draft and edges verify requests that are asked for now, ``[2, B]``."""
+    start_s = np.empty((2, len(sessions)))
+    for b in range(len(sessions)):
+        s = sessions[b]
+        start_s[0, b], start_s[1, b] = rnd.request_start(
+            s, costs[0], table, s.now_s, image_bytes[b]
+        )
+    return start_s
+
+
+@loop
+def standing(sessions, texts, tokens, judged, count):
+    """Whether each of the next tokens would stand, shape ``[B, count]``."""
+    stands = np.empty((len(sessions), count), np.bool_)
+    for b in range(len(sessions)):
+        s, text = sessions[b], texts[b]
+        noise = rec.stream(s, rec.JUDGE)
+        for i in range(count):
+            token = tokens[rec.at(s, text, tokens, i)]
+            stands[b, i] = rec.accepts(token, judged[0], noise, s.position + i)
+    return stands

@@ -1,0 +1,265 @@
+"""What a round costs and changes: scalar functions of one session ``s`` and its round ``r``.
+
+Both are records of :mod:`covspec_core.records`, ``c`` is what the scenario charges and ``table``
+its links. A round goes through :func:`move`, then the source judges it, then :func:`course`, then
+the source drafts ahead, then :func:`settle`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from covspec_core.kernels import links
+from covspec_core.kernels.compiled import inner
+from covspec_core.profile import HardwareProfile
+from covspec_core.wire import sizes
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+STREAM_BYTES = sizes.STREAM_BYTES
+draft_step_s = inner(HardwareProfile.draft_s)
+pass_s = inner(HardwareProfile.verify_s)
+branch_factor = inner(HardwareProfile.branch_factor)
+draft_bytes = inner(sizes.draft_bytes)
+verdict_bytes = inner(sizes.verdict_bytes)
+asks_again = inner(sizes.asks_again)
+
+
+@inner
+def transfer(s, c, table, way, start_s, payload_bytes):
+    """When a message has left, and when it is on the other side."""
+    start_s = start_s + s.offset_s
+    left_s = links.transfer_end_s(table, way, s.row, start_s, payload_bytes, c.slot_s, c.slots)
+    delay_s = 0.5 * links.value_at(table, links.RTT, s.row, start_s, c.slot_s, c.slots)
+    return left_s - s.offset_s, left_s - s.offset_s + delay_s
+
+
+@inner
+def request_start(s, c, table, now_s, image_bytes):
+    """The device can draft, the edge can verify: image upload and both prefills, overlapped."""
+    _, arrived_s = transfer(s, c, table, links.UP, now_s, image_bytes)
+    device_s = now_s + c.device_prefill_s * s.device_factor
+    return device_s, arrived_s + c.edge_prefill_s * s.edge_factor
+
+
+@inner
+def begin_request(s, c, table, image_bytes):
+    """Take up a request; the seconds until the edge has read it."""
+    device_s, edge_s = request_start(s, c, table, s.now_s, image_bytes)
+    took_s = edge_s - s.now_s
+    s.request_s = s.now_s
+    s.now_s, s.edge_ready_s = device_s, edge_s
+    s.streaming = s.owed = s.awake = False
+    s.position = s.ready = s.unchecked = s.lag = 0
+    return took_s
+
+
+@inner
+def edge_only_end_s(s, c, table, now_s, image_bytes, tokens):
+    """When the edge alone has answered a request."""
+    _, edge_s = request_start(s, c, table, now_s, image_bytes)
+    end_s = edge_s + c.edge_step_s * s.edge_factor * tokens
+    return transfer(s, c, table, links.DOWN, end_s, STREAM_BYTES)[1]
+
+
+@inner
+def move(s, r, c):
+    """What a round does, once its block is drafted: a check, a commit, or a burst of the edge."""
+    alone = r.asked == 0
+    r.burst_asked = min(c.edge_burst, s.limit - s.position) if alone else 0
+    fits = s.unchecked + r.drafted <= c.max_skipped
+    r.local = not alone and fits and r.unsure == 0
+    r.judged = r.unsure if c.by_token else r.drafted
+    if not c.by_token:
+        r.sure = np.inf
+
+
+@inner
+def drafted_s(s, c, length):
+    """Draft steps; to look ahead the device has taken the first one before it was asked."""
+    steps = max(max(length, 1 if s.awake else 0) - s.ready, 0)
+    missed = s.lag if steps > 0 else 0
+    seconds = draft_step_s(c, s.keep) * steps + c.catch_up_s * missed
+    return s.now_s + seconds * s.device_factor
+
+
+@inner
+def edge_work_s(r, c, unchecked, positions):
+    """Seconds of a pass over new positions, or of a burst, by the profile."""
+    if r.burst_asked > 0:
+        return c.edge_catch_up_s * unchecked + c.edge_step_s * r.emitted
+    return c.edge_catch_up_s * unchecked + pass_s(c, positions)
+
+
+@inner
+def bytes_up(s, r, c, length, unchecked, owed):
+    """Of a call's first message; a device that redraws repeats the token behind a verdict."""
+    if r.burst_asked > 0 and s.streaming:
+        return 0
+    ids = unchecked + (1 if c.repeats and owed else 0)
+    return draft_bytes(ids, length, r.judged if c.by_token else length, c.by_token, c.judged_bytes)
+
+
+@inner
+def call(s, r, c, table, sent_s, length, positions, unchecked, owed, edge_ready_s, rejected):
+    """Upload, edge work, download, and a second exchange where one is needed.
+
+    A streaming edge does not wait to be asked: it goes on from where its last burst ended, so
+    consecutive bursts cost no round trip.
+
+    Returns:
+        Times of arrival, of the pass and of its end, of the first answer and of the last; bytes up
+        and down; seconds of the radio.
+    """
+    alone = r.burst_asked > 0
+    up = bytes_up(s, r, c, length, unchecked, owed)
+    down = verdict_bytes(rejected, c.refusal_bytes)
+    left_s, arrived_s = transfer(s, c, table, links.UP, sent_s, up)
+    verify_s = edge_ready_s if alone and s.streaming else max(arrived_s, edge_ready_s)
+    verified_s = verify_s + edge_work_s(r, c, unchecked, positions) * s.edge_factor
+    # Of a burst only the message of the last token is waited for.
+    waited = STREAM_BYTES if alone else down
+    gone_s, received_s = transfer(s, c, table, links.DOWN, verified_s, waited)
+    # What a streaming edge sent while the device was busy is already there.
+    first_s = last_s = max(received_s, sent_s)
+    radio_s = (left_s - sent_s) + (gone_s - verified_s)
+    down = STREAM_BYTES * r.emitted if alone else down
+    if asks_again(rejected, r.tail, c.asks_always, c.asks_tail):
+        left_s, there_s = transfer(s, c, table, links.UP, first_s, c.again_up_bytes)
+        gone_s, last_s = transfer(s, c, table, links.DOWN, there_s, c.again_down_bytes)
+        radio_s += (left_s - first_s) + (gone_s - there_s)
+        up, down = up + c.again_up_bytes, down + c.again_down_bytes
+    return arrived_s, verify_s, verified_s, first_s, last_s, up, down, radio_s
+
+
+@inner
+def course(s, r, c, table):
+    """Times and bytes of a round."""
+    r.started_s = s.now_s
+    r.sent_s = drafted_s(s, c, r.drafted)
+    if r.local:
+        r.arrived_s = r.verify_s = r.verified_s = r.received_s = r.sent_s
+        r.bytes_up = r.bytes_down = 0
+        r.window_s = r.radio_s = 0.0
+    elif c.pre_verify and r.drafted > 1:
+        _early_course(s, r, c, table)
+    else:
+        _note(r, 0.0, call(
+            s, r, c, table, r.sent_s, r.drafted, r.drafted + 1, s.unchecked, s.owed,
+            s.edge_ready_s, r.rejected,
+        ))  # fmt: skip
+    _ahead(s, r, c)
+
+
+@inner
+def _note(r, busy_s, trip):
+    arrived_s, verify_s, verified_s, first_s, last_s, up, down, radio_s = trip
+    r.arrived_s, r.verify_s, r.verified_s, r.received_s = arrived_s, verify_s, verified_s, last_s
+    r.bytes_up, r.bytes_down, r.radio_s = up, down, radio_s + busy_s
+    r.window_s = first_s - r.sent_s
+
+
+@inner
+def refused_early(r, c):
+    """A first token that was judged apart from the others is refused."""
+    return c.pre_verify and r.drafted > 1 and r.rejected and r.stood == 0
+
+
+@inner
+def _early_course(s, r, c, table):
+    """A call for the first token, then, unless it is refused, one for the others of the block."""
+    refused = refused_early(r, c)
+    head = call(
+        s, r, c, table, drafted_s(s, c, 1), 1, 1, s.unchecked, s.owed, s.edge_ready_s, refused
+    )
+    if refused:
+        r.sent_s = min(head[4], r.sent_s)
+        _note(r, 0.0, head)
+        r.window_s = 0.0
+        return
+    rest = call(s, r, c, table, r.sent_s, r.drafted - 1, r.drafted, 0, False, head[2], r.rejected)
+    _note(r, head[7], rest)
+    r.bytes_up += head[5]
+    r.bytes_down += head[6]
+
+
+@inner
+def _ahead(s, r, c):
+    """Draft steps that fit into the wait for the first answer.
+
+    For branches the first step of the wait reads the block's last token, which names the
+    candidates; every further one drafts one token on all branches. A device that goes on behind
+    its block just drafts.
+    """
+    if c.post_verify:
+        r.width = 1
+    if r.local or r.burst_asked > 0:
+        r.width = 0
+    r.branch_steps = 0
+    if r.width > 0:
+        step_s = draft_step_s(c, s.keep) * s.device_factor
+        if c.post_verify:
+            steps = np.floor(r.window_s / step_s)
+        else:
+            steps = np.floor((r.window_s - step_s) / (step_s * branch_factor(c, r.width)))
+        r.branch_steps = int(min(max(steps, 0.0), float(c.longest)))
+
+
+@inner
+def _charged(r, c):
+    """Judged drafts and bonus tokens; a redrawn token is free (calibration, reading C)."""
+    if r.local:
+        return 0
+    if r.burst_asked > 0:
+        return r.emitted
+    judged = 1 if refused_early(r, c) else r.judged
+    return judged + (1 if r.emitted > r.stood and not r.rejected else 0)
+
+
+@inner
+def _energy_j(s, r, c):
+    """Energy of device and radio."""
+    ahead_s = 0.0
+    if r.width > 0:
+        step_s = draft_step_s(c, s.keep) * s.device_factor
+        ahead_s = step_s * (1 + branch_factor(c, r.width) * r.branch_steps)
+    return c.device_w * (r.sent_s - s.now_s + ahead_s) + c.radio_w * r.radio_s
+
+
+@inner
+def settle(s, r, c, requests):
+    """What a round shows once all of it is known, and where the session stands behind it."""
+    alone = r.burst_asked > 0
+    tell_tokens(r)
+    r.charged, r.energy_j = _charged(r, c), _energy_j(s, r, c)
+    r.first_s = r.received_s
+    if alone:  # a burst streams its tokens
+        r.first_s -= c.edge_step_s * s.edge_factor * (r.emitted - 1)
+    advance(s, r, requests)
+
+
+@inner
+def tell_tokens(r):
+    """What became of a round's tokens."""
+    r.accepted = 0 if r.local else r.stood - r.unjudged
+    r.skipped = r.emitted if r.local else r.unjudged
+    r.burst = r.emitted if r.burst_asked > 0 else 0
+
+
+@inner
+def advance(s, r, requests):
+    """The session goes on behind a round."""
+    alone = r.burst_asked > 0
+    s.now_s = r.received_s
+    if not r.local:
+        s.edge_ready_s = r.verified_s
+        s.owed = r.emitted > r.accepted + r.skipped
+    s.streaming, s.awake = alone, not alone and not r.request_done
+    s.position += r.emitted
+    s.ready = r.branch_steps if r.hit else 0
+    s.unchecked = s.unchecked + r.emitted if r.local else 0
+    # Tokens that the edge wrote alone reach the draft's cache with its next step.
+    s.lag = s.lag + r.emitted if alone else 0
+    r.session_done = r.request_done and s.request + 1 >= requests
+    if r.request_done:
+        s.request += 1

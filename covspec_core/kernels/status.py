@@ -1,0 +1,78 @@
+"""What a device knows: running means over rounds and the link report, for one session."""
+
+from __future__ import annotations
+
+import math
+
+from covspec_core.kernels import links
+from covspec_core.kernels.compiled import inner
+from covspec_core.status import ACCEPTANCE_START, DOWN_BPS, HIT_RATE_START, NEW_SHARE
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+
+@inner
+def last_slot_s(s, c, now_s):
+    """A moment in the last whole slot: what a modem can have measured by now."""
+    return max(s.offset_s + now_s - c.slot_s, 0.0)
+
+
+@inner
+def rtt_s(s, c, table, time_s):
+    """Round trip at a moment of the session's link."""
+    return links.value_at(table, links.RTT, s.row, time_s, c.slot_s, c.slots)
+
+
+@inner
+def reported_bps(s, c, table, now_s):
+    """Rates up and down that the modem reports."""
+    _, slot = links.locate(last_slot_s(s, c, now_s), c.slot_s, c.slots)
+    place = s.row * (c.slots + 1) + slot
+    return max(table[place, links.UP], DOWN_BPS), max(table[place, links.DOWN], DOWN_BPS)
+
+
+@inner
+def forget(s, c, table):
+    """A session starts on a new link."""
+    s.acceptance, s.hit_rate = ACCEPTANCE_START, HIT_RATE_START
+    s.accepted = s.drafted = s.rejected = 0
+    s.margin = s.margin_mean = s.entropy = s.entropy_mean = 0.0
+    s.rtt_s = rtt_s(s, c, table, s.offset_s)
+    up_bps, down_bps = reported_bps(s, c, table, 0.0)
+    s.mean_log_up, s.mean_log_down = math.log(up_bps), math.log(down_bps)
+
+
+@inner
+def learn(s, r, c, table):
+    """Take in what a round showed."""
+    up_bps, down_bps = reported_bps(s, c, table, r.started_s)
+    s.mean_log_up += NEW_SHARE * (math.log(up_bps) - s.mean_log_up)
+    s.mean_log_down += NEW_SHARE * (math.log(down_bps) - s.mean_log_down)
+    judged = r.accepted + r.rejected
+    if judged > 0:
+        s.acceptance += NEW_SHARE * (r.accepted / judged - s.acceptance)
+    if r.branch_steps > 0:
+        s.hit_rate += NEW_SHARE * (r.hit - s.hit_rate)
+    s.rtt_s += NEW_SHARE * (rtt_s(s, c, table, last_slot_s(s, c, r.received_s)) - s.rtt_s)
+    s.accepted, s.drafted, s.rejected = r.accepted + r.skipped, r.drafted, r.rejected
+    if r.drafted > 0:
+        s.margin, s.margin_mean = r.margin, r.margin_mean
+        s.entropy, s.entropy_mean = r.entropy, r.entropy_mean
+
+
+@inner
+def read(s, c, table, row):
+    """Fill a status; what the source looks ahead to is not known here."""
+    row.up_bps, row.down_bps = reported_bps(s, c, table, s.now_s)
+    row.up_trend = math.log(row.up_bps) - s.mean_log_up
+    row.down_trend = math.log(row.down_bps) - s.mean_log_down
+    row.rtt_s, row.device_factor, row.edge_factor = s.rtt_s, s.device_factor, s.edge_factor
+    row.acceptance, row.hit_rate = s.acceptance, s.hit_rate
+    row.accepted, row.drafted, row.rejected = s.accepted, s.drafted, s.rejected
+    row.margin, row.margin_mean = s.margin, s.margin_mean
+    row.entropy, row.entropy_mean = s.entropy, s.entropy_mean
+    row.ready, row.awake, row.skipped_run = s.ready, s.awake, s.unchecked
+    row.tokens, row.fresh, row.keep = s.position, s.position == 0, s.keep
+    row.streaming = s.streaming
+    row.prompt_tokens, row.relevance_entropy = s.prompt_tokens, s.relevance_entropy
+    row.activity_mean, row.cover_rank = s.activity_mean, s.cover_rank

@@ -1,0 +1,149 @@
+"""Records that hold a session, a round and what they cost, one row a session.
+
+Python reads and writes whole columns, compiled loops (:mod:`covspec_core.kernels`) whole rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covspec_core.links.table import LinkTable
+from covspec_core.profile import HardwareProfile
+from covspec_core.rounds import STATUS_FIELDS, RoundResult
+from covspec_core.scenario import Scenario
+from covspec_core.source import STATISTICS, Drafted, Move, Outcome
+from covspec_core.wire import sizes
+
+Records = NDArray[np.void]
+
+
+def _record(floats: str = "", ints: str = "", keys: str = "", bools: str = "") -> np.dtype[np.void]:
+    kinds = ((floats, np.float64), (ints, np.int64), (keys, np.uint64), (bools, np.bool_))
+    return np.dtype([(name, kind) for names, kind in kinds for name in names.split()], align=True)
+
+
+SESSION = _record(
+    floats="now_s request_s edge_ready_s offset_s device_factor edge_factor keep acceptance "
+    "hit_rate rtt_s margin margin_mean entropy entropy_mean mean_log_up mean_log_down "
+    + " ".join(STATISTICS),
+    ints="row request limit position ready unchecked lag accepted drafted rejected",
+    keys="seed key",
+    bools="streaming owed awake",
+)
+"""Where a session stands; :class:`covspec_core.sessions.Sessions` says what the columns mean."""
+
+_TYPES = {"Floats": np.float64, "Ints": np.int64, "Bools": np.bool_}
+_ASKED = _record("sure entropy_stop", "asked width")
+_MOVE = _record("", "burst_asked judged unsure", "", "local")
+_OUTCOME = _record("margin margin_mean entropy entropy_mean", "stood unjudged", "", "tail")
+_RESULT = np.dtype([(f.name, _TYPES[str(f.type)]) for f in fields(RoundResult)])
+ROUND = np.dtype(
+    [
+        *(field for part in (_ASKED, _MOVE, _OUTCOME, _RESULT) for field in part.descr if field[0]),
+        ("window_s", np.float64),
+        ("radio_s", np.float64),
+    ],
+    align=True,
+)
+"""A round from what was asked to what it did, the fields of ``RoundResult`` among others:
+``asked`` tokens at most, ``stood`` of a checked block, unjudged ones included."""
+
+TEXT = _record(ints="first total base")
+"""Where a session reads in a recording: its request's first token and length, and the first token
+at its keep level."""
+
+TOKEN = np.dtype(
+    [
+        ("accept", np.float64), ("margin", np.float32), ("entropy", np.float32),
+        ("confidence", np.float32), ("settled", np.float32), ("rank", np.uint8),
+    ],
+    align=True,
+)  # fmt: skip
+"""What was recorded of a token at a keep level, as judging needs it."""
+
+JUDGED = _record(ints="top", bools="shared")
+"""How recorded tokens are judged, one row; see :class:`covspec_core.wire.WireProtocol`."""
+
+STATUS = np.dtype([(name, np.float64) for name in STATUS_FIELDS])
+"""A row of :class:`~covspec_core.rounds.Status` by name."""
+
+COSTS = _record(
+    floats=" ".join(f.name for f in fields(HardwareProfile) if f.name != "vocab_size")
+    + " slot_s deadline_s",
+    ints="slots longest widest max_skipped edge_burst requests judged_bytes refusal_bytes "
+    "again_up_bytes again_down_bytes",
+    bools="by_token post_verify pre_verify repeats asks_always asks_tail",
+)
+"""What a scenario charges and allows, and the grid of its links; one row."""
+
+
+def profile_costs(profile: HardwareProfile, links: LinkTable) -> Records:
+    """What a profile charges on the grid of some links, one row; nothing else is said."""
+    costs = np.zeros(1, COSTS)
+    for name, value in asdict(profile).items():
+        if name != "vocab_size":
+            costs[name] = value
+    costs["slot_s"], costs["slots"] = links.slot_s, links.slots
+    return costs
+
+
+def costs_of(scenario: Scenario, links: LinkTable) -> Records:
+    """What a scenario charges and allows, one row."""
+    kind, vocab_size = scenario.protocol, scenario.profile.vocab_size
+    again_up, again_down = sizes.again_bytes(kind, vocab_size)
+    costs = profile_costs(scenario.profile, links)
+    for name, value in (
+        ("deadline_s", scenario.deadline_s),
+        ("longest", scenario.draft_lengths[-1]),
+        ("widest", scenario.branch_widths[-1]),
+        ("max_skipped", scenario.max_skipped),
+        ("edge_burst", scenario.edge_burst),
+        ("judged_bytes", sizes.judged_bytes(kind, vocab_size)),
+        ("refusal_bytes", sizes.refusal_bytes(kind, vocab_size)),
+        ("again_up_bytes", again_up),
+        ("again_down_bytes", again_down),
+        ("by_token", scenario.gate == "token"),
+        ("post_verify", scenario.post_verify),
+        ("pre_verify", scenario.pre_verify),
+        ("repeats", kind.device_redraws),
+        ("asks_always", kind.law_asked),
+        ("asks_tail", kind.top > 0),
+    ):
+        costs[name] = value
+    return costs
+
+
+def status_rows(values: NDArray[np.float64]) -> Records:
+    """The rows of a status by name, shape ``[B]``: the same numbers as ``values``, ``[B, F]``."""
+    return values.view(STATUS)[:, 0]
+
+
+def result_of(rounds: Records) -> RoundResult:
+    """The public part of rounds, as views."""
+    return RoundResult(*[rounds[name] for name in _RESULT_NAMES])
+
+
+_RESULT_NAMES = tuple(f.name for f in fields(RoundResult))
+
+
+def take_drafted(rounds: Records, drafted: Drafted) -> None:
+    """Note down blocks before they are sent."""
+    rounds["drafted"], rounds["unsure"] = drafted
+
+
+def move_of(rounds: Records, bonus: bool, early: bool) -> Move:
+    """What rounds do, as views."""
+    columns = (rounds[name] for name in ("drafted", "burst_asked", "local", "judged", "sure"))
+    return Move(*columns, bonus=bonus, early=early)
+
+
+def take_outcome(rounds: Records, outcome: Outcome) -> None:
+    """Note down what became of the blocks."""
+    rounds["stood"], rounds["request_done"] = outcome.accepted, outcome.done
+    for name in ("unjudged", "rejected", "tail", "emitted", "deviations"):
+        rounds[name] = getattr(outcome, name)
+    for name in ("margin", "margin_mean", "entropy", "entropy_mean"):
+        rounds[name] = getattr(outcome.facts, name)
