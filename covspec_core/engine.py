@@ -14,6 +14,7 @@ from covspec_core.errors import Interrupted, InvalidRequest, LinkTimeout
 from covspec_core.links.table import LinkTable
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.randomness import streams
+from covspec_core.records import profile_costs
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Actions, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
@@ -186,7 +187,7 @@ def _answer(
         return int(sum(getattr(result, name)[0] for result in results))
 
     alone = timeline.edge_only_s(
-        engine.scenario.profile,
+        profile_costs(engine.scenario.profile, engine.sessions.path.table),
         engine.sessions.path,
         np.array([[request.image_bytes]]),
         np.array([[len(source.text)]]),

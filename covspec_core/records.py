@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from covspec_core.links.table import LinkTable
 from covspec_core.profile import HardwareProfile
-from covspec_core.rounds import STATUS_FIELDS, RoundResult
+from covspec_core.rounds import RESULT_FIELDS, STATUS_FIELDS, RoundResult
 from covspec_core.scenario import Scenario
 from covspec_core.source import STATISTICS, Drafted, Move, Outcome
 from covspec_core.wire import sizes
@@ -123,10 +123,7 @@ def status_rows(values: NDArray[np.float64]) -> Records:
 
 def result_of(rounds: Records) -> RoundResult:
     """The public part of rounds, as views."""
-    return RoundResult(*[rounds[name] for name in _RESULT_NAMES])
-
-
-_RESULT_NAMES = tuple(f.name for f in fields(RoundResult))
+    return RoundResult(*[rounds[name] for name in RESULT_FIELDS])
 
 
 def take_drafted(rounds: Records, drafted: Drafted) -> None:
@@ -136,8 +133,15 @@ def take_drafted(rounds: Records, drafted: Drafted) -> None:
 
 def move_of(rounds: Records, bonus: bool, early: bool) -> Move:
     """What rounds do, as views."""
-    columns = (rounds[name] for name in ("drafted", "burst_asked", "local", "judged", "sure"))
-    return Move(*columns, bonus=bonus, early=early)
+    return Move(
+        length=rounds["drafted"],
+        burst=rounds["burst_asked"],
+        local=rounds["local"],
+        judged=rounds["judged"],
+        sure=rounds["sure"],
+        bonus=bonus,
+        early=early,
+    )
 
 
 def take_outcome(rounds: Records, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
+from covspec_core.kernels import kernel
 from covspec_core.recording import Recording
 from covspec_core.records import JUDGED, SESSION, TEXT, TOKEN, Records, status_rows
 from covspec_core.rounds import CHANCES, STATUS_FIELDS, Bools, Floats, Ints, Keys
@@ -85,35 +86,33 @@ class ReplaySource:
 
     def courses(self, sessions: Records, rounds: Records, costs: Records, table: Floats) -> Late:
         """Rounds up to their verdicts; see ``covspec_core.kernels.loops``."""
-        from covspec_core.kernels.loops import replayed_courses
-
         judged = self._judged
-        return replayed_courses(sessions, rounds, self.texts, self.tokens, judged, costs, table)
+        return kernel().replayed_courses(
+            sessions, rounds, self.texts, self.tokens, judged, costs, table
+        )
 
     def settle(
         self, sessions: Records, rounds: Records, costs: Records, table: Floats, requests: int
     ) -> None:
         """What is left of them."""
-        from covspec_core.kernels.loops import replayed_settles
-
-        replayed_settles(sessions, rounds, self.texts, self.tokens, costs, table, requests)
+        kernel().replayed_settles(sessions, rounds, self.texts, self.tokens, costs, table, requests)
 
     def read(self, sessions: Records, rows: Ints, costs: Records, table: Floats) -> Floats:
         """Statuses of some sessions, shape ``[k, F]``."""
-        from covspec_core.kernels.loops import replayed_statuses
-
         values = np.empty((len(rows), len(STATUS_FIELDS)))
         recorded = self.texts, self.tokens, self._chances
-        replayed_statuses(sessions, rows, *recorded, costs, table, status_rows(values), values)
+        kernel().replayed_statuses(
+            sessions, rows, *recorded, costs, table, status_rows(values), values
+        )
         return values
 
     def stands(self, keys: Keys, count: int) -> Bools:
         """Whether each of the first tokens would stand under a request's noise, ``[B, count]``."""
-        from covspec_core.kernels.loops import standing
-
         sessions = np.zeros(len(keys), SESSION)
         sessions["key"] = keys
-        return standing(sessions, self.texts, self.tokens, self._judged, count)
+        stands = np.empty((len(keys), count), dtype=bool)
+        kernel().standing(sessions, self.texts, self.tokens, self._judged, stands)
+        return stands
 
 
 Late = tuple[int, float]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,12 +135,28 @@ class Actions:
 
     def __post_init__(self) -> None:
         if self.entropy_stop is None:
-            object.__setattr__(self, "entropy_stop", np.full(len(self.keep), STOP_OFF))
+            object.__setattr__(self, "entropy_stop", constant(len(self.keep), STOP_OFF))
         _require(self.keep, (self.keep >= 0) & (self.keep <= 1), "keep must lie in [0, 1]")
         _require(self.draft_length, self.draft_length >= 0, "draft_length must be >= 0")
         _require(self.branch_width, self.branch_width >= 0, "branch_width must be >= 0")
         _require(self.gate_threshold, self.gate_threshold >= 0, "gate_threshold must be >= 0")
         _require(self.entropy_stop, self.entropy_stop >= 0, "entropy_stop must be >= 0")
+
+    @staticmethod
+    def known(
+        keep: Floats, draft_length: Ints, branch_width: Ints, gate_threshold: Floats
+    ) -> Actions:
+        """Actions of values that were looked at before, as a codec's choices were."""
+        actions = object.__new__(Actions)
+        for name, values in (
+            ("keep", keep),
+            ("draft_length", draft_length),
+            ("branch_width", branch_width),
+            ("gate_threshold", gate_threshold),
+            ("entropy_stop", constant(len(keep), STOP_OFF)),
+        ):
+            object.__setattr__(actions, name, values)
+        return actions
 
     def __len__(self) -> int:
         return len(self.keep)
@@ -167,6 +184,14 @@ class Actions:
     def full(size: int, action: RoundAction) -> Actions:
         """The same action for ``size`` sessions."""
         return Actions.of([action] * size)
+
+
+@lru_cache(maxsize=16)
+def constant(size: int, value: float) -> Floats:
+    """The same number for ``size`` sessions, read-only."""
+    values = np.full(size, value)
+    values.flags.writeable = False
+    return values
 
 
 def _require(values: NDArray[Any], valid: Bools, rule: str) -> None:
@@ -233,4 +258,8 @@ class RoundResult:
 
     def row(self, index: int) -> dict[str, float | int | bool]:
         """One session's round as plain numbers."""
-        return {f.name: getattr(self, f.name)[index].item() for f in fields(self)}
+        return {name: getattr(self, name).item(index) for name in RESULT_FIELDS}
+
+
+RESULT_FIELDS = tuple(field.name for field in fields(RoundResult))
+"""In their order."""

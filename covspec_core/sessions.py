@@ -10,6 +10,7 @@ import numpy as np
 
 from covspec_core import timeline
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
+from covspec_core.kernels import kernel
 from covspec_core.links.table import LinkTable
 from covspec_core.randomness import mix, uniform
 from covspec_core.records import (
@@ -89,8 +90,6 @@ class Sessions:
 
     def begin(self, rows: Ints, seeds: Keys) -> None:
         """Start new sessions in some rows, each wholly decided by its seed."""
-        from covspec_core.kernels.loops import forget_all
-
         scenario, table = self.scenario, self.path.table
         self.seed[rows] = seeds
         self.path.row[rows] = mix(seeds, _ROW) % np.uint64(table.n)
@@ -102,24 +101,26 @@ class Sessions:
             factor[rows] = low * (high / low) ** uniform(seeds, tag)
         self.now_s[rows] = self.place.keep[rows] = 0.0
         self.request[rows] = 0
-        forget_all(self.records, rows, self._costs, self._table)
+        kernel().forget_all(self.records, rows, self._costs, self._table)
         self._begin_requests(rows)
         self._status = None
 
     def _begin_requests(self, rows: Ints) -> None:
-        from covspec_core.kernels.loops import begin_requests
-
         keys = self.request_keys(rows, self.request[rows])
         requests = self.source.begin(rows, keys)
         self.records["key"][rows], self.limit[rows] = keys, requests.limit
         for name, values in zip(STATISTICS, requests.statistics.T, strict=True):
             self.records[name][rows] = values
-        late = begin_requests(self.records, rows, requests.image_bytes, self._costs, self._table)
+        late = kernel().begin_requests(
+            self.records, rows, requests.image_bytes, self._costs, self._table
+        )
         self._check_deadline(late)
 
     def request_keys(self, rows: Ints, number: Ints | int) -> Keys:
         """Noise keys of some sessions' requests."""
-        return mix(self.seed[rows], _REQUEST + number)
+        keys = np.empty(len(rows), dtype=np.uint64)
+        kernel().request_keys(self.seed[rows], np.full(len(rows), _REQUEST + number), keys)
+        return keys
 
     @property
     def fresh(self) -> Bools:
@@ -136,10 +137,8 @@ class Sessions:
         """What a controller of some sessions may see now."""
         if isinstance(self.source, ReplaySource):
             return Status(self.source.read(self.records, rows, self._costs, self._table))
-        from covspec_core.kernels.loops import statuses
-
         status = Status(np.zeros((len(rows), len(STATUS_FIELDS))))
-        statuses(self.records, rows, self._costs, self._table, status_rows(status.values))
+        kernel().statuses(self.records, rows, self._costs, self._table, status_rows(status.values))
         ahead = self.source.look(self.place)
         for n, chance in zip(CHANCES, ahead.chances[rows].T, strict=True):
             status[f"chance_{n}"] = chance
@@ -158,7 +157,7 @@ class Sessions:
         if len(sizes) < len(known):
             return np.full(len(rows), np.nan)
         images, tokens = (np.stack(columns, 1) for columns in zip(*sizes, strict=True))
-        return timeline.edge_only_s(self.scenario.profile, self.path.rows(rows), images, tokens)
+        return timeline.edge_only_s(self._costs, self.path.rows(rows), images, tokens)
 
     def play(self, actions: Actions) -> RoundResult:
         """Play one round in every session.
@@ -169,7 +168,7 @@ class Sessions:
             LinkTimeout: If a round outlasts the scenario's deadline.
         """
         rounds = self._asked(actions)
-        fresh = np.flatnonzero(self.fresh)
+        fresh = self.fresh.nonzero()[0]
         if fresh.size:
             self.source.prefill(fresh, actions.keep[fresh])
             self.place.keep[fresh] = actions.keep[fresh]
@@ -190,12 +189,10 @@ class Sessions:
         self._settle(source, rounds, move, outcome)
 
     def _move(self, source: Source, rounds: Records) -> Move:
-        from covspec_core.kernels.loops import moves
-
         asked = rounds["asked"], rounds["sure"], rounds["entropy_stop"]
         drafted = source.draft(self.place, *asked)
         take_drafted(rounds, drafted)
-        moves(self.records, rounds, self._costs)
+        kernel().moves(self.records, rounds, self._costs)
         return move_of(rounds, not self.scenario.post_verify, self.scenario.pre_verify)
 
     def _asked(self, actions: Actions) -> Records:
@@ -205,14 +202,12 @@ class Sessions:
             InvalidAction: If a choice lies outside the scenario.
             SessionOver: If a session has no request left.
         """
-        from covspec_core.kernels.loops import ask
-
         if len(actions) != self.size:
             raise InvalidAction(f"actions must come for {self.size} sessions, got {len(actions)}")
         rounds = np.empty(self.size, ROUND)
         rounds["asked"], rounds["width"] = actions.draft_length, actions.branch_width
         rounds["sure"], rounds["entropy_stop"] = actions.gate_threshold, actions.entropy_stop
-        fits = ask(self.records, rounds, self._costs, self.scenario.requests)
+        fits = kernel().ask(self.records, rounds, self._costs, self.scenario.requests)
         if self.scenario.pre_verify or not fits:
             self._check(actions)
         return rounds
@@ -240,17 +235,15 @@ class Sessions:
 
     def _settle(self, source: Source, rounds: Records, move: Move, outcome: Outcome) -> None:
         """Account for judged rounds, and go on behind them."""
-        from covspec_core.kernels.loops import courses, settles
-
-        self._check_deadline(courses(self.records, rounds, self._costs, self._table))
+        self._check_deadline(kernel().courses(self.records, rounds, self._costs, self._table))
         ahead = rounds["width"], rounds["branch_steps"]
         rounds["hit"] = source.branch(self.place, outcome, move, *ahead)
-        settles(self.records, rounds, self._costs, self._table, self.scenario.requests)
+        kernel().settles(self.records, rounds, self._costs, self._table, self.scenario.requests)
 
     def _go_on(self, rounds: Records) -> None:
         """Sessions whose request is answered take up the next one."""
         self._status = None
-        done = np.flatnonzero(rounds["request_done"])
+        done = rounds["request_done"].nonzero()[0]
         if done.size:
             going = done[self.request[done] < self.scenario.requests]
             if going.size:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from covspec_core.kernels import kernel
 from covspec_core.links.table import Direction, LinkTable
 from covspec_core.profile import HardwareProfile
 from covspec_core.records import Records, profile_costs
@@ -68,24 +69,24 @@ class Start(NamedTuple):
 
 def request_start(profile: HardwareProfile, path: Path, now_s: Floats, image_bytes: Ints) -> Start:
     """Image upload and both prefills, which overlap."""
-    from covspec_core.kernels.loops import request_starts
-
     records, table = path.records.copy(), path.table
     records["now_s"] = now_s
     sizes = np.ascontiguousarray(image_bytes, dtype=np.int64)
-    return Start(*request_starts(records, sizes, profile_costs(profile, table), table.columns))
+    start_s = np.empty((2, len(records)))
+    kernel().request_starts(records, sizes, profile_costs(profile, table), table.columns, start_s)
+    return Start(*start_s)
 
 
-def edge_only_s(profile: HardwareProfile, path: Path, image_bytes: Ints, tokens: Ints) -> Floats:
+def edge_only_s(costs: Records, path: Path, image_bytes: Ints, tokens: Ints) -> Floats:
     """Seconds in which the edge alone answers a session's requests.
 
     Args:
-        profile: Costs.
+        costs: What a profile charges, see :func:`covspec_core.records.profile_costs`.
         path: Links and speeds of ``B`` sessions.
         image_bytes: Image of each request, shape ``[B, requests]``.
         tokens: Length of each answer, shape ``[B, requests]``.
     """
-    from covspec_core.kernels.loops import edge_only
-
     sizes = (np.ascontiguousarray(column, dtype=np.int64) for column in (image_bytes, tokens))
-    return edge_only(path.records, *sizes, profile_costs(profile, path.table), path.table.columns)
+    seconds = np.empty(len(tokens))
+    kernel().edge_only(path.records, *sizes, costs, path.table.columns, seconds)
+    return seconds

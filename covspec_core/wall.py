@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from covspec_core.engine import Controller, realise_links
 from covspec_core.errors import Interrupted, InvalidRequest
 from covspec_core.exchange import Exchange, Message
+from covspec_core.kernels import kernel
 from covspec_core.links.channels import ConstantLink
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.records import Records
@@ -143,10 +144,8 @@ class WallSessions(Sessions):
         return move
 
     def _settle(self, source: Source, rounds: Records, move: Move, outcome: Outcome) -> None:
-        from covspec_core.kernels.loops import courses, measured
-
         received, told = self._seconds(), rounds.copy()
-        courses(self.records, told, self._costs, self._table)
+        kernel().courses(self.records, told, self._costs, self._table)
         rounds["started_s"] = self.now_s
         for name in ("sent_s", "arrived_s", "verify_s"):
             rounds[name] = self._drafted_s
@@ -157,7 +156,7 @@ class WallSessions(Sessions):
         rounds["energy_j"] = np.nan
         if self._watched:
             self._learn_speeds(told, received)
-        measured(self.records, rounds, self._costs, self._table, 1, self._watched)
+        kernel().measured(self.records, rounds, self._costs, self._table, 1, self._watched)
 
     def _learn_speeds(self, told: Records, received: Floats) -> None:
         """Running means of measured seconds over those of the profile."""

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Status
+from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Status, constant
 from covspec_core.scenario import Scenario
 
 VERSION = 2
@@ -88,16 +88,22 @@ class Codec:
         low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
         for name, value in (
             ("_columns", columns),
-            ("_logs", np.flatnonzero(logs)),
+            ("_logs", logs),
             ("_shift", low),
             ("_scale", 1.0 / (high - low)),
             ("_keeps", np.array(self.keep_levels, dtype=float)),
             ("_lengths", np.array(self.draft_lengths, dtype=np.int64)),
             ("_widths", np.array(self.branch_widths, dtype=np.int64)),
             ("_gates", np.array(self.gate_levels or (self.gate_threshold,))),
-            ("_ends", np.array(self.sizes)),
+            ("_counts", np.array(self.sizes)),
         ):
             object.__setattr__(self, name, value)
+        parts = self._keeps, self._lengths, self._widths, self._gates
+        most = max(len(part) for part in parts)
+        padded = [np.resize(part, most) for part in parts]
+        Actions(*padded)  # every choice is looked at here, none when it is chosen
+        levels = np.array(padded[: len(self.sizes)], dtype=np.float64)
+        object.__setattr__(self, "_levels", levels)
 
     @staticmethod
     def of(scenario: Scenario) -> Codec:
@@ -148,13 +154,17 @@ class Codec:
         Raises:
             InvalidStatus: If a value is NaN or infinite.
         """
-        values = status.values[:, self._columns]
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            value = values[row, column]
+        from env.loops import scale_all
+
+        observations = np.empty((len(status), len(self.fields)), np.float32)
+        ranges = self._columns, self._logs, self._shift, self._scale
+        row = scale_all(status.values, *ranges, observations)
+        if row >= 0:
+            values = status.values[row, self._columns]
+            column = np.flatnonzero(~np.isfinite(values))[0]
+            value = values[column]
             raise InvalidStatus(f"status {self.fields[column]} must be finite, got {value}")
-        values[:, self._logs] = np.log(np.maximum(values[:, self._logs], 1e-12))
-        return np.clip((values - self._shift) * self._scale, 0.0, 1.0).astype(np.float32)
+        return observations
 
     def index(self, actions: Actions) -> NDArray[np.int64]:
         """Indices of actions, shape ``[B, P]``: the inverse of :meth:`decode`.
@@ -183,13 +193,20 @@ class Codec:
         Raises:
             InvalidAction: If an index lies outside its space.
         """
-        indices = np.asarray(indices)
-        fits = indices.dtype.kind in "iu" and indices.shape[1:] == self._ends.shape
-        if not fits or ((indices < 0) | (indices >= self._ends)).any():
+        from env.loops import choose_all
+
+        indices, row = np.asarray(indices), 0
+        if indices.dtype.kind in "iu" and indices.shape[1:] == self._counts.shape:
+            whole = np.ascontiguousarray(indices, dtype=np.int64)
+            chosen = np.empty((len(self._counts), len(indices)))
+            row = choose_all(whole, self._counts, self._levels, chosen)
+        if row >= 0:
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
-        return Actions(
-            keep=self._keeps[indices[:, 0]],
-            draft_length=self._lengths[indices[:, 1]],
-            branch_width=self._widths[indices[:, 2]],
-            gate_threshold=self._gates[indices[:, 3] if self.gate_levels else 0 * indices[:, 0]],
+        return Actions.known(
+            keep=chosen[0],
+            draft_length=chosen[1].astype(np.int64),
+            branch_width=chosen[2].astype(np.int64),
+            gate_threshold=chosen[3]
+            if self.gate_levels
+            else constant(len(indices), self.gate_threshold),
         )

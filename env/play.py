@@ -124,6 +124,10 @@ class Play:
         """Observations of all sessions, ``[B, F]``."""
         return self.codec.encode(self.sessions.status())
 
+    def observe_some(self, rows: Ints) -> Observations:
+        """Observations of some sessions, ``[k, F]``."""
+        return self.codec.encode(self.sessions.status_of(rows))
+
     def step(self, indices: NDArray[np.integer]) -> Step:
         """Play one round everywhere; sessions that are done must be begun again."""
         result = self.sessions.play(self.codec.decode(indices))

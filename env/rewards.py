@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -46,17 +47,26 @@ class RewardWeights:
             elapsed_s: Session time that passed, the next request's start included.
             edge_only_s: Seconds in which the edge alone would answer the whole session.
         """
-        amounts = {
-            "time": lambda: elapsed_s / edge_only_s,
-            "megabytes": lambda: (result.bytes_up + result.bytes_down) / MEGABYTE,
-            "joules": lambda: result.energy_j,
-            "charged": lambda: result.charged.astype(float),
-            "deviations": lambda: result.deviations.astype(float),
+        weights = ((name, getattr(self, name)) for name in _AMOUNTS)
+        return {
+            name: -weight * _AMOUNTS[name](result, elapsed_s, edge_only_s)
+            for name, weight in weights
+            if weight > 0
         }
-        weights = ((name, getattr(self, name)) for name in amounts)
-        return {name: -weight * amounts[name]() for name, weight in weights if weight > 0}
+
+
+_AMOUNTS: dict[str, Callable[[RoundResult, Floats, Floats], Floats]] = {
+    "time": lambda result, elapsed_s, edge_only_s: elapsed_s / edge_only_s,
+    "megabytes": lambda result, *_: (result.bytes_up + result.bytes_down) / MEGABYTE,
+    "joules": lambda result, *_: result.energy_j,
+    "charged": lambda result, *_: result.charged.astype(float),
+    "deviations": lambda result, *_: result.deviations.astype(float),
+}
 
 
 def total(terms: dict[str, Floats], size: int) -> Floats:
     """Sum of reward terms, shape ``[B]``."""
-    return np.sum([*terms.values(), np.zeros(size)], axis=0)
+    summed = np.zeros(size)
+    for term in terms.values():
+        summed += term
+    return summed

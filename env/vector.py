@@ -88,9 +88,9 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
         observations = step.observations
         rows = np.flatnonzero(step.done)
         if rows.size:
-            infos |= self._final(rows, observations)
+            infos |= self._final(rows, observations[rows])
             self.play.begin(rows)
-            observations = self.play.observe()
+            observations[rows] = self.play.observe_some(rows)
         return observations, step.rewards, step.done, np.zeros(self.num_envs, dtype=bool), infos
 
     def _final(self, rows: NDArray[np.int64], observations: Observations) -> dict[str, Any]:
@@ -99,6 +99,6 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
         speedup = np.zeros(self.num_envs)
         speedup[rows] = self.play.edge_only_s[rows] / self.play.sessions.now_s[rows]
         final = np.full(self.num_envs, None, dtype=object)
-        for row in rows:
-            final[row] = observations[row]
+        for row, observation in zip(rows, observations, strict=True):
+            final[row] = observation
         return {"final_obs": final, "_final_obs": done, "speedup": speedup, "_speedup": done}

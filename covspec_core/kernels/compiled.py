@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from numba import njit
 from numba.core.caching import FunctionCache
 
-F = TypeVar("F", bound=Callable[..., Any])
+Function = Callable[..., Any]
 _CORE = Path(__file__).resolve().parents[1]
 _ALSO = (
     "acceptance.py", "profile.py", "randomness.py", "rounds.py", "status.py", "wire/frame.py",
@@ -27,24 +27,28 @@ def sources_digest() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-class _Cache(FunctionCache):
+class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no stubs
     """Compiled loops on disk; numba itself overlooks changes in files that a loop calls into."""
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), sources_digest())
 
 
-def inner(function: F) -> F:
+def inner(function: Function) -> Function:
     """Compile a scalar function for use in others; no fast mathematics, so sums keep their order.
+
+    Nothing is allocated in compiled code, so references to arrays are not counted there: that took
+    a third of a round's time.
 
     A function of plain arithmetic can be given that also serves arrays elsewhere, and a method of
     a class whose attributes are fields of the record that stands in for ``self``.
     """
-    return cast(F, njit(error_model="numpy")(function))
+    compiled: Function = njit(error_model="numpy", _nrt=False)(function)
+    return compiled
 
 
-def loop(function: F) -> F:
+def loop(function: Function) -> Function:
     """Compile a function that Python calls, and keep it on disk."""
-    dispatcher = njit(error_model="numpy", nogil=True)(function)
-    dispatcher._cache = _Cache(function)
-    return cast(F, dispatcher)
+    compiled: Any = njit(error_model="numpy", nogil=True, _nrt=False)(function)
+    compiled._cache = _Cache(function)
+    return compiled

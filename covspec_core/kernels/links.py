@@ -10,8 +10,6 @@ import numpy as np
 
 from covspec_core.kernels.compiled import inner, loop
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
-
 UP, DOWN, _SENT, RTT, COLUMNS = 0, 1, 2, 4, 5
 _NO_RATE = 1e-200
 """Stands in for a rate of 0 in divisions: no bits then take no time, and one bit for ever."""
@@ -22,8 +20,9 @@ def locate(time_s, slot_s, slots):
     """Start of the period that holds a moment, and the slot within it."""
     if np.isinf(time_s):  # what follows a transfer without end; any slot will do
         return 0.0, 0
-    period_s = slots * slot_s
-    origin_s = np.floor(time_s / period_s) * period_s
+    period_s, origin_s = slots * slot_s, 0.0
+    if not 0.0 <= time_s < period_s:
+        origin_s = np.floor(time_s / period_s) * period_s
     # Rounding may reach the period's end.
     return origin_s, min(int((time_s - origin_s) / slot_s), slots - 1)
 
@@ -36,16 +35,18 @@ def value_at(table, column, row, time_s, slot_s, slots):
 
 
 @inner
-def transfer_end_s(table, way, row, start_s, payload_bytes, slot_s, slots):
-    """Time at which the last bit has left; see ``LinkTable.transfer_end_s``."""
+def carry(table, way, row, start_s, payload_bytes, slot_s, slots):
+    """When the last bit has left, see ``LinkTable.transfer_end_s``; the round trip at the start."""
     origin_s, slot = locate(start_s, slot_s, slots)
-    rate_bps = table[row * (slots + 1) + slot, way]
+    place = row * (slots + 1) + slot
+    rate_bps, rtt_s = table[place, way], table[place, RTT]
     end_s = start_s + 8.0 * payload_bytes / max(rate_bps, _NO_RATE)
     # Most transfers end in the slot in which they start; only the others are worth a search.
     if end_s <= max(origin_s + (slot + 1) * slot_s, start_s):
-        return end_s
+        return end_s, rtt_s
     bits = rate_bps * (start_s - origin_s - slot * slot_s) + 8.0 * payload_bytes
-    return max(origin_s + _reach_s(table, way, row, slot, bits, slot_s, slots), start_s)
+    reach_s = _reach_s(table, way, row, slot, bits, slot_s, slots)
+    return max(origin_s + reach_s, start_s), rtt_s
 
 
 @inner
@@ -82,18 +83,14 @@ def _last_below(table, sent, base, low, target, slots):
 
 
 @loop
-def transfers(table, way, row, start_s, payload_bytes, slot_s, slots):
-    """:func:`transfer_end_s` of many messages, shape ``[B]``."""
-    end_s = np.empty(len(row))
+def transfers(table, way, row, start_s, payload_bytes, slot_s, slots, end_s):
+    """When the last bits of many messages have left, into ``end_s``, shape ``[B]``."""
     for b in range(len(row)):
-        end_s[b] = transfer_end_s(table, way, row[b], start_s[b], payload_bytes[b], slot_s, slots)
-    return end_s
+        end_s[b], _ = carry(table, way, row[b], start_s[b], payload_bytes[b], slot_s, slots)
 
 
 @loop
-def values_at(table, column, row, time_s, slot_s, slots):
-    """:func:`value_at` of many moments, shape ``[B]``."""
-    values = np.empty(len(row))
+def values_at(table, column, row, time_s, slot_s, slots, values):
+    """:func:`value_at` of many moments into ``values``, shape ``[B]``."""
     for b in range(len(row)):
         values[b] = value_at(table, column, row[b], time_s[b], slot_s, slots)
-    return values

@@ -15,8 +15,6 @@ from covspec_core.kernels import status as stat
 from covspec_core.kernels.compiled import loop
 from covspec_core.rounds import CHANCES, STATUS_FIELDS
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
-
 CHANCE = list(STATUS_FIELDS).index(f"chance_{CHANCES[0]}")
 """Column of the first chance that the acceptance head foresees."""
 
@@ -123,6 +121,13 @@ def forget_all(sessions, rows, costs, table):
 
 
 @loop
+def request_keys(seeds, tags, keys):
+    """Noise keys of requests: hashes of the sessions' seeds and of tags, shape ``[k]``."""
+    for k in range(len(seeds)):
+        keys[k] = rec.absorb(rec.absorb(np.uint64(0), seeds[k]), np.uint64(tags[k]))
+
+
+@loop
 def begin_requests(sessions, rows, image_bytes, costs, table):
     """Some sessions take up requests."""
     for k in range(len(rows)):
@@ -134,37 +139,32 @@ def begin_requests(sessions, rows, image_bytes, costs, table):
 
 
 @loop
-def edge_only(sessions, image_bytes, tokens, costs, table):
+def edge_only(sessions, image_bytes, tokens, costs, table, seconds):
     """Seconds of the edge alone; image bytes and answer lengths have shape ``[B, requests]``."""
-    seconds = np.zeros(len(sessions))
     for b in range(len(sessions)):
+        seconds[b] = 0.0
         for r in range(image_bytes.shape[1]):
             seconds[b] = rnd.edge_only_end_s(
                 sessions[b], costs[0], table, seconds[b], image_bytes[b, r], tokens[b, r]
             )
-    return seconds
 
 
 @loop
-def request_starts(sessions, image_bytes, costs, table):
+def request_starts(sessions, image_bytes, costs, table, start_s):
     """When devices can draft and edges verify requests that are asked for now, ``[2, B]``."""
-    start_s = np.empty((2, len(sessions)))
     for b in range(len(sessions)):
         s = sessions[b]
         start_s[0, b], start_s[1, b] = rnd.request_start(
             s, costs[0], table, s.now_s, image_bytes[b]
         )
-    return start_s
 
 
 @loop
-def standing(sessions, texts, tokens, judged, count):
-    """Whether each of the next tokens would stand, shape ``[B, count]``."""
-    stands = np.empty((len(sessions), count), np.bool_)
+def standing(sessions, texts, tokens, judged, stands):
+    """Whether each of the next tokens would stand, into ``stands``, shape ``[B, count]``."""
     for b in range(len(sessions)):
         s, text = sessions[b], texts[b]
         noise = rec.stream(s, rec.JUDGE)
-        for i in range(count):
+        for i in range(stands.shape[1]):
             token = tokens[rec.at(s, text, tokens, i)]
             stands[b, i] = rec.accepts(token, judged[0], noise, s.position + i)
-    return stands

@@ -11,8 +11,6 @@ import numpy as np
 from covspec_core import randomness
 from covspec_core.kernels.compiled import inner
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
-
 JUDGE, REST = np.uint64(1), np.uint64(4)
 absorb = inner(randomness.absorb)
 unit = inner(randomness.unit)

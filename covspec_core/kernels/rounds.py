@@ -14,8 +14,6 @@ from covspec_core.kernels.compiled import inner
 from covspec_core.profile import HardwareProfile
 from covspec_core.wire import sizes
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
-
 STREAM_BYTES = sizes.STREAM_BYTES
 draft_step_s = inner(HardwareProfile.draft_s)
 pass_s = inner(HardwareProfile.verify_s)
@@ -29,9 +27,8 @@ asks_again = inner(sizes.asks_again)
 def transfer(s, c, table, way, start_s, payload_bytes):
     """When a message has left, and when it is on the other side."""
     start_s = start_s + s.offset_s
-    left_s = links.transfer_end_s(table, way, s.row, start_s, payload_bytes, c.slot_s, c.slots)
-    delay_s = 0.5 * links.value_at(table, links.RTT, s.row, start_s, c.slot_s, c.slots)
-    return left_s - s.offset_s, left_s - s.offset_s + delay_s
+    left_s, rtt_s = links.carry(table, way, s.row, start_s, payload_bytes, c.slot_s, c.slots)
+    return left_s - s.offset_s, left_s - s.offset_s + 0.5 * rtt_s
 
 
 @inner

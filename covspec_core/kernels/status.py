@@ -8,8 +8,6 @@ from covspec_core.kernels import links
 from covspec_core.kernels.compiled import inner
 from covspec_core.status import ACCEPTANCE_START, DOWN_BPS, HIT_RATE_START, NEW_SHARE
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
-
 
 @inner
 def last_slot_s(s, c, now_s):

@@ -103,7 +103,9 @@ class LinkTable:
         from covspec_core.kernels.links import values_at
 
         where = _contiguous(row, np.int64), _contiguous(time_s, np.float64)
-        return values_at(self.columns, column, *where, float(self.slot_s), self.slots)
+        values = np.empty(len(row))
+        values_at(self.columns, column, *where, float(self.slot_s), self.slots, values)
+        return values
 
     def transfer_end_s(
         self,
@@ -129,15 +131,14 @@ class LinkTable:
         """
         from covspec_core.kernels.links import transfers
 
-        return transfers(
-            self.columns,
-            _WAYS[Direction(direction)],
+        messages = (
             _contiguous(row, np.int64),
             _contiguous(start_s, np.float64),
             _contiguous(payload_bytes, np.float64),
-            float(self.slot_s),
-            self.slots,
         )
+        end_s, way = np.empty(len(row)), _WAYS[Direction(direction)]
+        transfers(self.columns, way, *messages, float(self.slot_s), self.slots, end_s)
+        return end_s
 
 
 def _contiguous(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
