@@ -1,23 +1,32 @@
 """Speed of the inner loops: one JSON line per figure; ``python -m tests.bench``.
 
-All on one core and a toy recording, so that figures compare between commits.
+All on one core. Without measured traces (``COVSPEC_TRACES_DIR``) the links are emulated ones; every
+line of the environment says which they were.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecEnv
 
 from covspec_core.engine import realise_links
 from covspec_core.links.table import Direction
+from covspec_core.links.traces import TraceLink
 from covspec_core.recording import Recording
 from env.codec import Codec
 from env.play import World
@@ -28,54 +37,89 @@ from policies.judging import judge
 from policies.learned import LearnedController
 from policies.rules import AdaptiveRule, RuleSettings
 from policies.training import PPOSettings
+from policies.vec_env import SB3VecEnv
 from tests.policies.conftest import make_trainer, random_network, toy_recording
 
 LINKS = ["paper", "weak", "fading", "bursty", "long_delay"]
-GOALS = {"batched_env_rounds_per_s": 200_000, "controller_decision_us": 50}
-SESSIONS = 1024
+GOALS = {
+    "batched_env_rounds_per_s": 1_000_000,
+    "single_env_rounds_per_s": 20_000,
+    "ppo_over_free_env": 0.85,
+    "controller_decision_us": 50,
+}
+BATCH, SESSIONS = 4096, 1024
+TRACES_DIR = os.environ.get("COVSPEC_TRACES_DIR")
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+FIRST_STEP = (
+    "import time, gymnasium as g; e = g.make('env:CoVSpec-v0'); t = time.process_time();"
+    "e.reset(seed=0); e.step(e.action_space.sample()); print(time.process_time() - t)"
+)
 
 
 def seconds(work: Callable[[], object], repeat: int, batch: int = 1) -> float:
-    """Median seconds of a piece of work, each sample over a batch of it."""
+    """Median processor seconds of a piece of work, each sample over a batch of it."""
     samples = []
     for _ in range(repeat + 2):
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(batch):
             work()
-        samples.append((time.perf_counter() - began) / batch)
+        samples.append((time.process_time() - began) / batch)
     return median(samples[2:])
 
 
-def tell(name: str, value: float, unit: str) -> None:
+def tell(name: str, value: float, unit: str, **more: Any) -> None:
     """Print one figure."""
     row = {"name": name, "value": float(f"{value:.4g}"), "unit": unit, "goal": GOALS.get(name)}
-    print(json.dumps(row), flush=True)
+    print(json.dumps(row | more), flush=True)
 
 
-def batched_rounds(world: World) -> None:
-    """Rounds of 1,024 sessions with random actions, sessions that end and begin included."""
-    envs = CoVSpecVectorEnv(SESSIONS, world=world)
+def real_world() -> tuple[World, str]:
+    """The embedded pair's requests on measured links, where they are at hand; and which they are."""
+    scenario = named_scenario("paper" if TRACES_DIR else LINKS)
+    if TRACES_DIR:
+        scenario = replace(scenario, link=TraceLink(TRACES_DIR, "train"), deadline_s=1e6)
+    return World.load(scenario), "measured, train split" if TRACES_DIR else ", ".join(LINKS)
+
+
+def batched_rounds() -> None:
+    """Rounds of 4,096 sessions with random actions, sessions that end and begin included."""
+    world, links = real_world()
+    envs = CoVSpecVectorEnv(BATCH, world=world)
     envs.reset(seed=0)
     rng = np.random.default_rng(0)
-    actions = rng.integers(envs.single_action_space.nvec, size=(64, SESSIONS, 3))
+    actions = rng.integers(envs.single_action_space.nvec, size=(64, BATCH, 3))
     turn = iter(range(10**9))
-    each = seconds(lambda: envs.step(actions[next(turn) % 64]), 9, batch=20)
-    tell("batched_env_rounds_per_s", SESSIONS / each, "1/s")
-    sessions = envs.play.sessions
-
-    def status() -> None:
-        sessions._status = None
-        sessions.status()
-
-    tell("status_ns_per_session", 1e9 * seconds(status, 9, batch=20) / SESSIONS, "ns")
-    codec, read = envs.play.codec, sessions.status()
-    encode_s = seconds(lambda: codec.encode(read), 9, batch=20)
-    tell("encode_ns_per_session", 1e9 * encode_s / SESSIONS, "ns")
+    each = seconds(lambda: envs.step(actions[next(turn) % 64]), 15, batch=20)
+    tell("batched_env_rounds_per_s", BATCH / each, "1/s", links=links, sessions=BATCH)
+    stages(envs, actions[0], links)
 
 
-def single_rounds(env: CoVSpecEnv) -> None:
-    """Rounds of one session through the Gymnasium interface."""
+def stages(envs: CoVSpecVectorEnv, indices: np.ndarray, links: str) -> None:
+    """Where a step's time goes: one line per stage."""
+    play, every, ending = envs.play, np.arange(BATCH), np.arange(BATCH // 32)
+    sessions, codec = play.sessions, play.codec
+    asked, status = codec.decode(indices), sessions.status()
+    spare = {"rounds": sessions._asked(asked), "result": sessions.play(asked)}
+    where = sessions.records, spare["rounds"], sessions._costs, sessions._table
+    play.begin(every)
+    works: dict[str, Callable[[], object]] = {
+        "decode": lambda: codec.decode(indices),
+        "ask": lambda: sessions._asked(asked),
+        "outcome_and_course": lambda: sessions.source.courses(*where),
+        "status": lambda: sessions.status_of(every),
+        "encode": lambda: codec.encode(status),
+        "reward": lambda: play._weights.terms(
+            spare["result"], sessions.now_s - play._clock_s, play.edge_only_s
+        ),
+        "begin_a_32nd": lambda: play.begin(ending),
+    }
+    for name, work in works.items():
+        tell(f"{name}_ns_per_session", 1e9 * seconds(work, 9, batch=20) / BATCH, "ns", links=links)
+
+
+def single_rounds() -> None:
+    """Rounds of one session through ``gymnasium.make``."""
+    env = gymnasium.make("env:CoVSpec-v0")
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     actions = rng.integers(env.action_space.nvec, size=(64, 3))
@@ -85,7 +129,19 @@ def single_rounds(env: CoVSpecEnv) -> None:
         if env.step(actions[next(turn) % 64])[2]:
             env.reset()
 
-    tell("single_env_rounds_per_s", 1 / seconds(step, 9, batch=200), "1/s")
+    tell("single_env_rounds_per_s", 1 / seconds(step, 15, batch=500), "1/s", links="paper")
+
+
+def first_steps() -> None:
+    """What the compiler costs a new process, with an empty cache and with a filled one."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("first_step_compiling_s", "first_step_compiled_s"):
+            done = subprocess.run(
+                [sys.executable, "-c", FIRST_STEP],
+                env=os.environ | {"NUMBA_CACHE_DIR": folder},
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            tell(name, float(done.stdout), "s")
 
 
 def decision(env: CoVSpecEnv) -> None:
@@ -116,6 +172,60 @@ def transfers(world: World) -> None:
     tell("transfer_ns_per_message", 1e9 * each / SESSIONS, "ns")
 
 
+class FreeVecEnv(VecEnv):
+    """Sessions that cost nothing: the same numbers after every step, and no end."""
+
+    def __init__(self, like: SB3VecEnv) -> None:
+        super().__init__(like.num_envs, like.observation_space, like.action_space)
+        self._observations = like.reset()
+        self._rewards = np.zeros(self.num_envs, np.float32)
+        self._infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+
+    def reset(self) -> np.ndarray:
+        return self._observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        pass
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        return self._observations, self._rewards, self._rewards > 0, self._infos
+
+    def close(self) -> None:
+        pass
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        return [None] * self.num_envs
+
+    set_attr = env_method = get_attr
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
+        return [False] * self.num_envs
+
+
+def ppo_over_free_env() -> None:
+    """PPO's steps per second with ours over those on an environment that costs nothing."""
+    world, links = real_world()
+    ours = SB3VecEnv(CoVSpecVectorEnv(SESSIONS, world=world), differential=True)
+    each: dict[str, list[float]] = {"ours": [], "free": []}
+    models = {
+        "ours": PPO("MlpPolicy", ours, n_steps=32, batch_size=2048, n_epochs=4, device="cpu"),
+        "free": PPO(
+            "MlpPolicy", FreeVecEnv(ours), n_steps=32, batch_size=2048, n_epochs=4, device="cpu"
+        ),
+    }
+    for model in models.values():
+        model.set_logger(Logger(folder=None, output_formats=[]))
+    for _ in range(6):
+        for name, model in models.items():
+            began = time.process_time()
+            model.learn(32 * SESSIONS, reset_num_timesteps=False)
+            each[name].append(time.process_time() - began)
+    ratios = [free / own for free, own in zip(each["free"][1:], each["ours"][1:], strict=True)]
+    tell("ppo_over_free_env", median(ratios), "", links=links, sessions=SESSIONS)
+    for name, values in each.items():
+        tell(f"ppo_{name}_steps_per_s", 32 * SESSIONS / median(values[1:]), "1/s", links=links)
+
+
 def learning(world: World, recording: Recording) -> None:
     """Rounds per second of PPO: playing and updating together."""
     settings = PPOSettings(total_steps=10**9, threads=1, imitation_rounds=0, validate_every=10**6)
@@ -137,12 +247,13 @@ def main() -> None:
     recording = toy_recording(96)
     world = World.load(named_scenario(LINKS), "train", recording)
     assert Codec.of(world.scenario).sizes == (5, 9, 4)
-    batched_rounds(world)
-    env = CoVSpecEnv(world.scenario, recording=recording)
-    decision(env)
-    single_rounds(env)
+    batched_rounds()
+    single_rounds()
+    first_steps()
+    decision(CoVSpecEnv(world.scenario, recording=recording))
     transfers(world)
     judging(world)
+    ppo_over_free_env()
     learning(world, recording)
 
 
