@@ -12,7 +12,6 @@ from covspec_core import timeline
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.kernels import kernel
 from covspec_core.links.table import LinkTable
-from covspec_core.randomness import mix, uniform
 from covspec_core.records import (
     ROUND,
     SESSION,
@@ -38,8 +37,6 @@ from covspec_core.rounds import (
 )
 from covspec_core.scenario import Scenario
 from covspec_core.source import STATISTICS, Column, Move, Outcome, Place, Source
-
-_ROW, _OFFSET, _DEVICE, _EDGE, _REQUEST = range(5)
 
 
 class Sessions:
@@ -85,25 +82,22 @@ class Sessions:
         self.place, self.path = Place(self.records), timeline.Path(links, self.records)
         self.request = np.full(size, scenario.requests)
         self._costs, self._table = costs_of(scenario, links), links.columns
+        self._factors = np.array([scenario.device_factor, scenario.edge_factor], dtype=np.float64)
         self._all = np.arange(size)
         self._status: Status | None = None
 
     def begin(self, rows: Ints, seeds: Keys) -> None:
         """Start new sessions in some rows, each wholly decided by its seed."""
-        scenario, table = self.scenario, self.path.table
         self.seed[rows] = seeds
-        self.path.row[rows] = mix(seeds, _ROW) % np.uint64(table.n)
-        self.path.offset_s[rows] = uniform(seeds, _OFFSET) * table.period_s
-        for factor, (low, high), tag in (
-            (self.path.device_factor, scenario.device_factor, _DEVICE),
-            (self.path.edge_factor, scenario.edge_factor, _EDGE),
-        ):
-            factor[rows] = low * (high / low) ** uniform(seeds, tag)
-        self.now_s[rows] = self.place.keep[rows] = 0.0
-        self.request[rows] = 0
-        kernel().forget_all(self.records, rows, self._costs, self._table)
+        self._draw(rows)
+        kernel().start_sessions(self.records, rows, self._costs, self._table)
         self._begin_requests(rows)
         self._status = None
+
+    def _draw(self, rows: Ints) -> None:
+        table = self.path.table
+        links = table.n, table.slots, float(table.slot_s)
+        kernel().draw_sessions(self.records, rows, self._factors, links)
 
     def _begin_requests(self, rows: Ints) -> None:
         keys = self.request_keys(rows, self.request[rows])
@@ -116,11 +110,17 @@ class Sessions:
         )
         self._check_deadline(late)
 
-    def request_keys(self, rows: Ints, number: Ints | int) -> Keys:
-        """Noise keys of some sessions' requests."""
+    def request_keys(self, rows: Ints, numbers: Ints) -> Keys:
+        """Noise keys of requests of some sessions, by their numbers, shape ``[k]``."""
         keys = np.empty(len(rows), dtype=np.uint64)
-        kernel().request_keys(self.seed[rows], np.full(len(rows), _REQUEST + number), keys)
+        kernel().request_keys(self.seed[rows], numbers, keys)
         return keys
+
+    def all_request_keys(self, rows: Ints) -> Keys:
+        """Noise keys of all requests of some sessions, shape ``[k, requests]``."""
+        every = np.arange(self.scenario.requests)
+        pairs = np.repeat(rows, len(every)), np.tile(every, len(rows))
+        return self.request_keys(*pairs).reshape(len(rows), -1)
 
     @property
     def fresh(self) -> Bools:
@@ -150,13 +150,11 @@ class Sessions:
 
         NaN where the source does not know its answers beforehand.
         """
-        known = [
-            self.source.peek(self.request_keys(rows, r)) for r in range(self.scenario.requests)
-        ]
-        sizes = [size for size in known if size is not None]
-        if len(sizes) < len(known):
+        keys = self.all_request_keys(rows)
+        known = self.source.peek(keys.ravel())
+        if known is None:
             return np.full(len(rows), np.nan)
-        images, tokens = (np.stack(columns, 1) for columns in zip(*sizes, strict=True))
+        images, tokens = (column.reshape(keys.shape) for column in known)
         return timeline.edge_only_s(self._costs, self.path.rows(rows), images, tokens)
 
     def play(self, actions: Actions) -> RoundResult:

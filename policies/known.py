@@ -58,12 +58,6 @@ class Known(ReplaySource):
     def __init__(self, recording: Recording, kind: WireProtocol, size: int) -> None:
         super().__init__(recording, kind, size)
         self._ahead = np.arange(int(recording.length.max()))
-        self.asked: list[Keys] = []
-
-    def peek(self, keys: Keys) -> tuple[Ints, Ints]:
-        """See :class:`~covspec_core.source.Source`; the keys are noted."""
-        self.asked.append(keys)
-        return super().peek(keys)
 
     def read(self, keys: Keys, keep: Floats, knows_noise: bool) -> Text:
         """What is known of the requests under these keys, one row each."""
@@ -86,7 +80,7 @@ def requests_of(world: World, seeds: Keys) -> tuple[Keys, Floats]:
     play = Sessions(world.scenario, world.links, source, len(seeds))
     play.begin(rows, seeds)
     edge_only_s = play.edge_only_s(rows)
-    return np.stack(source.asked, axis=1), edge_only_s
+    return play.all_request_keys(rows), edge_only_s
 
 
 def refuse_changing(world: World) -> None:

@@ -28,6 +28,7 @@ from covspec_core.engine import realise_links
 from covspec_core.links.table import Direction
 from covspec_core.links.traces import TraceLink
 from covspec_core.recording import Recording
+from covspec_core.records import result_of
 from env.codec import Codec
 from env.play import World
 from env.presets import named_scenario
@@ -74,7 +75,7 @@ def tell(name: str, value: float, unit: str, **more: Any) -> None:
 
 
 def real_world() -> tuple[World, str]:
-    """The embedded pair's requests on measured links, where they are at hand; and which they are."""
+    """The embedded pair's requests on measured links, where they are at hand; and which links."""
     scenario = named_scenario("paper" if TRACES_DIR else LINKS)
     if TRACES_DIR:
         scenario = replace(scenario, link=TraceLink(TRACES_DIR, "train"), deadline_s=1e6)
@@ -99,17 +100,18 @@ def stages(envs: CoVSpecVectorEnv, indices: np.ndarray, links: str) -> None:
     play, every, ending = envs.play, np.arange(BATCH), np.arange(BATCH // 32)
     sessions, codec = play.sessions, play.codec
     asked, status = codec.decode(indices), sessions.status()
-    spare = {"rounds": sessions._asked(asked), "result": sessions.play(asked)}
-    where = sessions.records, spare["rounds"], sessions._costs, sessions._table
-    play.begin(every)
+    rounds, costs = sessions._asked(asked), (sessions._costs, sessions._table)
+    source, spare, result = sessions.source, sessions.records.copy(), result_of(rounds)
+    source.courses(sessions.records, rounds, *costs)
     works: dict[str, Callable[[], object]] = {
         "decode": lambda: codec.decode(indices),
         "ask": lambda: sessions._asked(asked),
-        "outcome_and_course": lambda: sessions.source.courses(*where),
+        "outcome_and_course": lambda: source.courses(sessions.records, rounds, *costs),
+        "settle": lambda: source.settle(spare, rounds, *costs, 1),
         "status": lambda: sessions.status_of(every),
         "encode": lambda: codec.encode(status),
         "reward": lambda: play._weights.terms(
-            spare["result"], sessions.now_s - play._clock_s, play.edge_only_s
+            result, sessions.now_s - play._clock_s, play.edge_only_s
         ),
         "begin_a_32nd": lambda: play.begin(ending),
     }

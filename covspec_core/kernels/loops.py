@@ -15,6 +15,12 @@ from covspec_core.kernels import status as stat
 from covspec_core.kernels.compiled import loop
 from covspec_core.rounds import CHANCES, STATUS_FIELDS
 
+ROW, OFFSET, FACTORS, REQUEST = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(4)
+"""What a session's seed is mixed with for each of its draws."""
+AHEAD = 5
+"""Pairs of slots that a round mostly lasts."""
+BLOCK = 64
+"""Sessions whose links and texts are read ahead together."""
 CHANCE = list(STATUS_FIELDS).index(f"chance_{CHANCES[0]}")
 """Column of the first chance that the acceptance head foresees."""
 
@@ -72,14 +78,21 @@ def measured(sessions, rounds, costs, table, requests, learns):
 def replayed_courses(sessions, rounds, texts, tokens, judged, costs, table):
     """Rounds up to their verdicts, along recorded texts."""
     c, p = costs[0], judged[0]
-    for b in range(len(rounds)):
-        s, r, text = sessions[b], rounds[b], texts[b]
-        rec.draft(s, r, text, tokens)
-        rnd.move(s, r, c)
-        rec.finish(s, r, text, tokens, p, not c.post_verify)
-        rnd.course(s, r, c, table)
-        if r.received_s - s.now_s > c.deadline_s:
-            return b, r.received_s - s.now_s
+    for start in range(0, len(rounds), BLOCK):
+        end = min(start + BLOCK, len(rounds))
+        for b in range(start, end):
+            s = sessions[b]
+            rounds[b].window_s = stat.touch(s, c, table, s.now_s, AHEAD) + rec.touch(
+                s, texts[b], tokens
+            )
+        for b in range(start, end):
+            s, r, text = sessions[b], rounds[b], texts[b]
+            rec.draft(s, r, text, tokens)
+            rnd.move(s, r, c)
+            rec.finish(s, r, text, tokens, p, not c.post_verify)
+            rnd.course(s, r, c, table)
+            if r.received_s - s.now_s > c.deadline_s:
+                return b, r.received_s - s.now_s
     return -1, 0.0
 
 
@@ -87,11 +100,17 @@ def replayed_courses(sessions, rounds, texts, tokens, judged, costs, table):
 def replayed_settles(sessions, rounds, texts, tokens, costs, table, requests):
     """What is left of them."""
     c = costs[0]
-    for b in range(len(rounds)):
-        s, r = sessions[b], rounds[b]
-        r.hit = rec.branch(s, r, texts[b], tokens, not c.post_verify)
-        rnd.settle(s, r, c, requests)
-        stat.learn(s, r, c, table)
+    for start in range(0, len(rounds), BLOCK):
+        end = min(start + BLOCK, len(rounds))
+        for b in range(start, end):
+            s, r = sessions[b], rounds[b]
+            r.energy_j = stat.touch(s, c, table, r.started_s, 1)
+            r.first_s = stat.touch(s, c, table, r.received_s, 1)
+        for b in range(start, end):
+            s, r = sessions[b], rounds[b]
+            r.hit = rec.branch(s, r, texts[b], tokens, not c.post_verify)
+            rnd.settle(s, r, c, requests)
+            stat.learn(s, r, c, table)
 
 
 @loop
@@ -104,27 +123,61 @@ def statuses(sessions, rows, costs, table, status):
 @loop
 def replayed_statuses(sessions, rows, texts, tokens, chances, costs, table, status, values):
     """All that controllers may see; ``status`` and ``values`` are the same numbers."""
-    for k in range(len(rows)):
-        s, row, text = sessions[rows[k]], status[k], texts[rows[k]]
-        stat.read(s, costs[0], table, row)
-        rec.look(s, row, text, tokens)
-        place = rec.at(s, text, tokens, 0)
-        for n in range(len(CHANCES)):
-            values[k, CHANCE + n] = chances[place, n] / GRID if s.awake else 0.0
+    for start in range(0, len(rows), BLOCK):
+        end = min(start + BLOCK, len(rows))
+        for k in range(start, end):
+            s, place = sessions[rows[k]], rec.at(sessions[rows[k]], texts[rows[k]], tokens, 0)
+            ahead = tokens[place].margin + chances[place, 0]
+            status[k].up_bps = stat.touch(s, costs[0], table, s.now_s, 1) + ahead
+        for k in range(start, end):
+            s, row, text = sessions[rows[k]], status[k], texts[rows[k]]
+            stat.read(s, costs[0], table, row)
+            rec.look(s, row, text, tokens)
+            place = rec.at(s, text, tokens, 0)
+            for n in range(len(CHANCES)):
+                values[k, CHANCE + n] = chances[place, n] / GRID if s.awake else 0.0
 
 
 @loop
-def forget_all(sessions, rows, costs, table):
+def draw_sessions(sessions, rows, factors, links):
+    """Links and speeds of some sessions, each wholly decided by its seed.
+
+    Args:
+        sessions: Their seeds are set.
+        rows: Which of them.
+        factors: Least and greatest factors of device and edge, drawn log-uniformly, ``[2, 2]``.
+        links: Number of links, and the period of their table in slots and seconds a slot.
+    """
+    n, slots, slot_s = links
+    for k in range(len(rows)):
+        s = sessions[rows[k]]
+        stream = rec.absorb(np.uint64(0), s.seed)
+        s.row = np.int64(rec.absorb(stream, ROW) % np.uint64(n))
+        s.offset_s = rec.unit(rec.absorb(stream, OFFSET)) * (slots * slot_s)
+        for i in range(2):
+            low, high = factors[i]
+            factor = low * (high / low) ** rec.unit(rec.absorb(stream, FACTORS + np.uint64(i)))
+            if i == 0:
+                s.device_factor = factor
+            else:
+                s.edge_factor = factor
+
+
+@loop
+def start_sessions(sessions, rows, costs, table):
     """Some sessions start on new links."""
     for k in range(len(rows)):
-        stat.forget(sessions[rows[k]], costs[0], table)
+        s = sessions[rows[k]]
+        s.now_s, s.keep, s.request = 0.0, 0.0, 0
+        stat.forget(s, costs[0], table)
 
 
 @loop
-def request_keys(seeds, tags, keys):
-    """Noise keys of requests: hashes of the sessions' seeds and of tags, shape ``[k]``."""
+def request_keys(seeds, numbers, keys):
+    """Noise keys of requests by their numbers, shape ``[k]``."""
     for k in range(len(seeds)):
-        keys[k] = rec.absorb(rec.absorb(np.uint64(0), seeds[k]), np.uint64(tags[k]))
+        stream = rec.absorb(np.uint64(0), seeds[k])
+        keys[k] = rec.absorb(stream, REQUEST + np.uint64(numbers[k]))
 
 
 @loop

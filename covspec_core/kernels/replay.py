@@ -23,6 +23,12 @@ def at(s, text, tokens, ahead):
 
 
 @inner
+def touch(s, text, tokens):
+    """Read a text where a round will need it; see ``covspec_core.kernels.status.touch``."""
+    return tokens[at(s, text, tokens, 0)].margin + tokens[at(s, text, tokens, 3)].margin
+
+
+@inner
 def stream(s, purpose):
     """Hash behind which positions are drawn."""
     return absorb(absorb(np.uint64(0), s.key), purpose)

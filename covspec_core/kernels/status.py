@@ -16,6 +16,20 @@ def last_slot_s(s, c, now_s):
 
 
 @inner
+def touch(s, c, table, time_s, pairs):
+    """Read so many pairs of slots of a link.
+
+    A number that is needed at once stops the processor until memory has brought it. Numbers that
+    are read for many sessions, one after another and before any is used, are brought together.
+    """
+    _, slot = links.locate(last_slot_s(s, c, time_s), c.slot_s, c.slots)
+    place, last, seen = s.row * (c.slots + 1) + slot, len(table) - 1, 0.0
+    for ahead in range(pairs):
+        seen += table[min(place + 2 * ahead, last), 0]
+    return seen
+
+
+@inner
 def rtt_s(s, c, table, time_s):
     """Round trip at a moment of the session's link."""
     return links.value_at(table, links.RTT, s.row, time_s, c.slot_s, c.slots)

@@ -542,7 +542,13 @@ def dying_link(alive_s):
 
 
 def begin_at_the_start_of_the_link(sessions, monkeypatch, seed=0):
-    monkeypatch.setattr("covspec_core.sessions.uniform", lambda seeds, tag: np.zeros(len(seeds)))
+    draw = sessions._draw
+
+    def draw_and_rewind(rows):
+        draw(rows)
+        sessions.path.offset_s[rows] = 0.0
+
+    monkeypatch.setattr(sessions, "_draw", draw_and_rewind)
     sessions.begin(np.arange(sessions.size), np.arange(seed, seed + sessions.size, dtype=np.uint64))
 
 
