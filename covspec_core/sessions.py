@@ -10,6 +10,7 @@ import numpy as np
 
 from covspec_core import timeline
 from covspec_core.accounting import STREAM_BYTES, Books, tokens_of
+from covspec_core.constants import status_constants
 from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
 from covspec_core.links.table import LinkTable
 from covspec_core.randomness import mix, uniform
@@ -55,7 +56,7 @@ class Sessions:
         self.now_s, self.request_s, self.edge_ready_s = floats.copy(), floats.copy(), floats.copy()
         self.streaming = np.zeros(size, dtype=bool)
         self.unchecked, self.lag, self.owed = ints.copy(), ints.copy(), floats > 0
-        self._tracker = StatusTracker(size)
+        self._tracker = StatusTracker(size, status_constants(scenario))
         self._status: Status | None = None
 
     def begin(self, rows: Ints, seeds: Keys) -> None:

@@ -24,16 +24,20 @@ class StatusTracker:
 
     Args:
         size: Number of sessions.
+        fixed: Fields that stay as they are, see
+            :func:`covspec_core.constants.status_constants`.
     """
 
-    def __init__(self, size: int) -> None:
-        self._status = Status.blank(size)
+    def __init__(self, size: int, fixed: dict[str, float]) -> None:
+        self._status, self._blank = Status.blank(size), Status.blank(1)
+        for name, value in fixed.items():
+            self._blank[name] = value
         self._mean_log_rate = np.zeros((2, size))
 
     def begin(self, rows: Ints, path: Path) -> None:
         """Forget the past of some sessions, which start on these links."""
         status, own = self._status, path.rows(rows)
-        status.values[rows] = 0.0
+        status.values[rows] = self._blank.values
         for name, value in (
             ("acceptance", ACCEPTANCE_START),
             ("hit_rate", HIT_RATE_START),

@@ -13,7 +13,7 @@ from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
 from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Status
 from covspec_core.scenario import Scenario
 
-VERSION = 2
+VERSION = 3
 RANGES: dict[str, tuple[float, float]] = {
     "up_bps": (1e3, 1e10),
     "down_bps": (1e3, 1e10),
@@ -45,11 +45,20 @@ RANGES: dict[str, tuple[float, float]] = {
     "prompt_tokens": (0.0, 64.0),
     "relevance_entropy": (0.0, 8.0),
     "activity_mean": (0.0, 2.0),
+    "token_bytes": (1.0, 1e6),
+    "refusal_bytes": (1.0, 1e6),
+    "edge_step_s": (1e-2, 1.0),
+    "draft_cost": (1e-2, 1.0),
+    "keep_cost": (1e-3, 1.0),
+    "position_cost": (1e-3, 1.0),
 }
 """Value of each status field that becomes 0, and the one that becomes 1; clipped beyond."""
 LOGARITHMIC = frozenset(
-    ("up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank")
-)
+    (
+        "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
+        "token_bytes", "refusal_bytes", "edge_step_s", "draft_cost", "keep_cost", "position_cost",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

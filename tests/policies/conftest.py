@@ -51,6 +51,8 @@ def status_with(size, **columns):
     status = Status.blank(size)
     usual = {"up_bps": 1e7, "down_bps": 1e7, "rtt_s": 0.02, "device_factor": 1.0}
     usual |= {"edge_factor": 1.0, "acceptance": 0.9, "hit_rate": 0.5, "cover_rank": 4.0}
+    usual |= {"token_bytes": 8.0, "refusal_bytes": 606_708.0, "edge_step_s": 0.237}
+    usual |= {"draft_cost": 0.148, "keep_cost": 0.145, "position_cost": 0.302}
     for name, values in (usual | columns).items():
         status[name] = values
     return status
