@@ -201,7 +201,11 @@ def test_an_unknown_output_is_refused():
         (WandbSettings, {"mode": "on"}, r"wandb.mode must be one of \('disabled', 'offline'"),
         (WandbSettings, {"tags": ["a", 3]}, "tags must be a value of type"),
         (WandbSettings, {"entity": 3}, r"entity must be a value of type str \| None, got 3"),
-        (PPOSettings, {"total_steps": "1M"}, "total_steps must be a value of type int, got '1M'"),
+        (
+            PPOSettings,
+            {"kind": "ppo", "total_steps": "1M"},
+            "total_steps must be a value of type int, got '1M'",
+        ),
         (
             PPOSettings,
             {"kind": "ppo", "total_steps": 9, "hidden": [8, "x"]},
