@@ -202,3 +202,14 @@ class Codec:
             branch_width=self._widths[indices[:, 2]],
             gate_threshold=self._gates[indices[:, 3] if self.gate_levels else 0 * indices[:, 0]],
         )
+
+    def masks(self, status: Status) -> NDArray[np.bool_]:
+        """Choices that make a difference, part after part, shape ``[B, sum of sizes]``.
+
+        Within a request the keep level stands, so all others are as good as the one at hand.
+        """
+        allowed = np.ones((len(status.values), sum(self.sizes)), dtype=bool)
+        held = np.isclose(status["keep"][:, None], self._keeps) & (status["fresh"] == 0)[:, None]
+        stands = held.any(1)
+        allowed[stands, : len(self.keep_levels)] = held[stands]
+        return allowed

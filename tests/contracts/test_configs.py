@@ -13,7 +13,9 @@ from covspec_core.links.network import NetworkLink
 from covspec_core.scenario import Scenario
 from env.presets import CONF, build
 from env.rewards import RewardWeights
+from policies.algorithms.settings import KINDS, read_algorithm
 from policies.console import plain
+from policies.memory import ObservationSettings
 from policies.settings import (
     ControllerSettings,
     ModelSettings,
@@ -22,8 +24,6 @@ from policies.settings import (
     read_seed,
 )
 from policies.tracking import TrackingSettings
-from policies.training import PPOSettings
-from policies.training_run import read_algorithm
 from tests.policies.conftest import make_trainer, toy_recording, toy_scenario
 
 ENTRIES = ("train", "evaluate", "decode")
@@ -96,7 +96,9 @@ def test_every_file_composes_and_builds(group, name):
         settings = read_run(values)
         assert isinstance(settings.reward, RewardWeights)
         assert isinstance(settings.tracking, TrackingSettings)
-        assert isinstance(read_algorithm(values["algorithm"]), PPOSettings)
+        kind = values["algorithm"]["kind"]
+        assert isinstance(read_algorithm(values["algorithm"]), KINDS[kind])
+        assert isinstance(ObservationSettings.of(values["observation"]), ObservationSettings)
     if entry == "decode":
         assert (
             ControllerSettings.of(values["controller"], name).kind == values["controller"]["kind"]
@@ -139,13 +141,15 @@ def test_presets_without_hydra_are_what_hydra_composes():
 
 
 def test_every_setting_of_the_algorithm_can_be_overridden():
-    settings = read_algorithm(composed("train")["algorithm"])
-    written = set(composed("train")["algorithm"]) - {"kind"}
-    assert written == {field.name for field in fields(PPOSettings)}
-    assert settings.total_steps > 0
+    for kind, cls in KINDS.items():
+        written = composed("train", f"algorithm={kind}")["algorithm"]
+        assert set(written) == {field.name for field in fields(cls)}
+        assert read_algorithm(written).kind == kind
 
 
-@pytest.mark.parametrize("wrong", ["nope=1", "scenario=nope", "scenario.nope=1", "algorithm=dqn"])
+@pytest.mark.parametrize(
+    "wrong", ["nope=1", "scenario=nope", "scenario.nope=1", "algorithm=reinforce"]
+)
 def test_what_does_not_exist_does_not_compose(wrong):
     with pytest.raises(HydraException):
         composed("train", wrong)
