@@ -89,9 +89,8 @@ def _begin(folder: Path, jobs: list[Job]) -> dict[str, Any]:
     with alone(folder):
         if not path.is_file():
             seed = int(jobs[0].config["seed"])
-            write_json(
-                path, {"provenance": provenance(seed, module_command("grid")), "jobs": table}
-            )
+            made = provenance(seed, module_command("grid"))
+            write_json(path, {"provenance": made, "jobs": table})
     found: dict[str, Any] = json.loads(path.read_text())
     known = {name: row["overrides"] for name, row in found["jobs"].items()}
     if known != {name: row["overrides"] for name, row in table.items()}:

@@ -1,4 +1,4 @@
-"""Search spaces: the sweep files of W&B, read for Optuna too (docs.wandb.ai, "Sweep configuration")."""
+"""Search spaces: the sweep files of W&B (its "Sweep configuration" page), read for Optuna too."""
 
 from __future__ import annotations
 

@@ -47,9 +47,8 @@ def _write_best(book: Trials, folder: Path) -> Path:
     best = book.best()
     found = {"provenance": provenance(book.seed, module_command("study")), **best}
     write_json(folder / "study.json", found)
-    say(
-        f"best of {best['trials']['complete']} complete trials: {best['value']:.3f} ({best['metric']})"
-    )
+    complete = best["trials"]["complete"]
+    say(f"best of {complete} complete trials: {best['value']:.3f} ({best['metric']})")
     say(f"train it: {best['command']}")
     return folder / "study.json"
 
