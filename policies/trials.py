@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
@@ -93,6 +95,7 @@ def running(study: optuna.Study, number: int) -> optuna.Trial:
     """A trial that is under way, whoever began it."""
     storage = study._storage  # Optuna has no public way to a trial that another process asked for.
     own = storage.get_study_id_from_name(study.study_name)
+    study.get_trials(deepcopy=False)  # Its cache knows no trial that was never read.
     return optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(own, number))
 
 
@@ -172,7 +175,9 @@ class Trials:
     def _study(self, number: int) -> optuna.Study:
         """The study as it draws this trial."""
         if self._space.method == "grid":
-            return self._referee.study(PartialFixedSampler(self._grid[number], RandomSampler()))
+            with catch_warnings(action="ignore", category=ExperimentalWarning):
+                fixed = PartialFixedSampler(self._grid[number], RandomSampler())
+            return self._referee.study(fixed)
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         tree = self._space.method == "bayes"
         return self._referee.study(TPESampler(seed=seed) if tree else RandomSampler(seed=seed))

@@ -75,10 +75,10 @@ def test_hyperband_and_median_stop_what_does_worse(sweep, tmp_path):
         folder.mkdir()
         referee = Referee(folder, Space.load(sweep), pruner)
         stopped = []
-        for number in range(12):
+        for number in range(9):
             study, worth = referee.study(), 2.0 if number < 6 else 1.0
             study.ask()
-            asked = (referee(f"{pruner}_{number:03d}", step, worth) for step in range(1, 17))
+            asked = (referee(f"{pruner}_{number:03d}", step, worth) for step in range(1, 9))
             if any(asked):
                 stopped.append(number)
                 study.tell(number, state=optuna.trial.TrialState.PRUNED)
