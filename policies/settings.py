@@ -16,6 +16,7 @@ from covspec_core.verification import Truncation
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
+from policies.launcher import LauncherSettings
 from policies.league import RULES
 from policies.memory import ObservationSettings
 from policies.tracking import TrackingSettings
@@ -237,6 +238,7 @@ class RunSettings:
         tracking: Where figures go.
         reward: Weights while learning.
         observation: What a learned controller sees.
+        launcher: Where independent pieces of work run.
         seed: Of everything.
     """
 
@@ -249,6 +251,7 @@ class RunSettings:
     tracking: TrackingSettings
     reward: RewardWeights
     observation: ObservationSettings
+    launcher: LauncherSettings
     seed: int
 
 
@@ -312,5 +315,6 @@ def read_run(values: Mapping[str, Any]) -> RunSettings:
         tracking=TrackingSettings.of(values),
         reward=build(RewardWeights, values.get("reward", {}), "reward"),
         observation=ObservationSettings.of(values.get("observation", {})),
+        launcher=build(LauncherSettings, values["launcher"], "launcher"),
         seed=read_seed(values),
     )

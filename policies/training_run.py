@@ -26,6 +26,7 @@ from policies.checkpoints import CHECKPOINT
 from policies.console import say
 from policies.factory import TunedOnce, make_controller
 from policies.judging import judge
+from policies.launcher import open_launcher
 from policies.learned import LearnedController, load_controller
 from policies.report import Judged, build_report, judge_all, write_report
 from policies.runs import (
@@ -177,7 +178,9 @@ class TrainingRun:
             regime: World.load(scenario, split, self._recording, settings.seed)
             for regime, scenario in settings.regimes.items()
         }
-        judged = judge_all(controllers, worlds, settings.judging.sessions, settings.seed, say)
+        sessions = settings.judging.sessions
+        with open_launcher(settings.launcher) as launcher:
+            judged = judge_all(controllers, worlds, sessions, settings.seed, say, launcher)
         made = provenance(settings.seed)
         report = build_report(judged, made, self._config, settings.seed)
         write_report(report, self.folder, FIGURES)
