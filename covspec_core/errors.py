@@ -45,6 +45,14 @@ class RunConflict(CoVSpecError, RuntimeError):
     """A run folder that belongs to another or still active run."""
 
 
+class FolderInUse(RunConflict):
+    """A run folder that another living process holds."""
+
+
+class WorkLost(CoVSpecError, RuntimeError):
+    """A piece of work whose process or machine died too often."""
+
+
 class SessionOver(CoVSpecError, RuntimeError):
     """A round was asked of a session whose last request is finished."""
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from covspec_core.constants import CONSTANTS, status_constants
 from covspec_core.links.table import LinkTable
 from covspec_core.profile import HardwareProfile
 from covspec_core.rounds import RESULT_FIELDS, STATUS_FIELDS, RoundResult
@@ -72,12 +73,13 @@ STATUS = np.dtype([(name, np.float64) for name in STATUS_FIELDS])
 
 COSTS = _record(
     floats=" ".join(f.name for f in fields(HardwareProfile) if f.name != "vocab_size")
-    + " slot_s deadline_s",
+    + " slot_s deadline_s "
+    + " ".join(f"told_{name}" for name in CONSTANTS),
     ints="slots longest widest max_skipped edge_burst requests judged_bytes refusal_bytes "
     "again_up_bytes again_down_bytes",
     bools="by_token post_verify pre_verify repeats asks_always asks_tail",
 )
-"""What a scenario charges and allows, and the grid of its links; one row."""
+"""What a scenario charges, allows and tells controllers, and the grid of its links; one row."""
 
 
 def profile_costs(profile: HardwareProfile, links: LinkTable) -> Records:
@@ -91,7 +93,7 @@ def profile_costs(profile: HardwareProfile, links: LinkTable) -> Records:
 
 
 def costs_of(scenario: Scenario, links: LinkTable) -> Records:
-    """What a scenario charges and allows, one row."""
+    """What a scenario charges, allows and tells controllers, one row."""
     kind, vocab_size = scenario.protocol, scenario.profile.vocab_size
     again_up, again_down = sizes.again_bytes(kind, vocab_size)
     costs = profile_costs(scenario.profile, links)
@@ -113,6 +115,8 @@ def costs_of(scenario: Scenario, links: LinkTable) -> Records:
         ("asks_tail", kind.top > 0),
     ):
         costs[name] = value
+    for name, value in status_constants(scenario).items():
+        costs[f"told_{name}"] = value
     return costs
 
 

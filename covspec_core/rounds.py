@@ -60,6 +60,12 @@ STATUS_FIELDS: dict[str, str] = {
     "relevance_entropy": "entropy of the keywords' attention over visual tokens, nats",
     "activity_mean": "mean change of a visual token's state over the layers",
     "cover_rank": "participation ratio of the visual states",
+    "token_bytes": "bytes up for each drafted token that is judged; the same all session",
+    "refusal_bytes": "bytes that a refused token moves, up and down; the same all session",
+    "edge_step_s": "seconds of a token that the edge decodes alone, by the profile",
+    "draft_cost": "a draft step without visual tokens over edge_step_s, by the profile",
+    "keep_cost": "what all visual tokens add to it over edge_step_s, by the profile",
+    "position_cost": "a further position of a target pass over edge_step_s, by the profile",
 }
 """What a controller may see, by name: only what the device knows at that moment."""
 

@@ -13,7 +13,7 @@ from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
 from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Status, constant
 from covspec_core.scenario import Scenario
 
-VERSION = 2
+VERSION = 3
 RANGES: dict[str, tuple[float, float]] = {
     "up_bps": (1e3, 1e10),
     "down_bps": (1e3, 1e10),
@@ -45,11 +45,20 @@ RANGES: dict[str, tuple[float, float]] = {
     "prompt_tokens": (0.0, 64.0),
     "relevance_entropy": (0.0, 8.0),
     "activity_mean": (0.0, 2.0),
+    "token_bytes": (1.0, 1e6),
+    "refusal_bytes": (1.0, 1e6),
+    "edge_step_s": (1e-2, 1.0),
+    "draft_cost": (1e-2, 1.0),
+    "keep_cost": (1e-3, 1.0),
+    "position_cost": (1e-3, 1.0),
 }
 """Value of each status field that becomes 0, and the one that becomes 1; clipped beyond."""
 LOGARITHMIC = frozenset(
-    ("up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank")
-)
+    (
+        "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
+        "token_bytes", "refusal_bytes", "edge_step_s", "draft_cost", "keep_cost", "position_cost",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -210,3 +219,14 @@ class Codec:
             if self.gate_levels
             else constant(len(indices), self.gate_threshold),
         )
+
+    def masks(self, status: Status) -> NDArray[np.bool_]:
+        """Choices that make a difference, part after part, shape ``[B, sum of sizes]``.
+
+        Within a request the keep level stands, so all others are as good as the one at hand.
+        """
+        allowed = np.ones((len(status.values), sum(self.sizes)), dtype=bool)
+        held = np.isclose(status["keep"][:, None], self._keeps) & (status["fresh"] == 0)[:, None]
+        stands = held.any(1)
+        allowed[stands, : len(self.keep_levels)] = held[stands]
+        return allowed

@@ -29,6 +29,9 @@ def scale_all(
             if not math.isfinite(value):
                 return b
             if logs[f]:
+                if b > 0 and value == values[b - 1, columns[f]]:  # what stays the same
+                    observations[b, f] = observations[b - 1, f]
+                    continue
                 value = math.log(max(value, LEAST))
             observations[b, f] = min(max((value - shift[f]) * scale[f], 0.0), 1.0)
     return -1

@@ -87,6 +87,10 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         self._timeline.add(info["round"])
         return step.observations[0], float(step.rewards[0]), bool(step.done[0]), False, info
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Choices that make a difference now, shape ``[sum of sizes]``, for MaskablePPO."""
+        return self.play.codec.masks(self.play.sessions.status())[0]
+
     def _info(self, step: Step) -> dict[str, Any]:
         info: dict[str, Any] = {"round": step.result.row(0)}
         info["terms"] = {name: float(term[0]) for name, term in step.terms.items()}

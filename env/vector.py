@@ -93,6 +93,10 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
             observations[rows] = self.play.observe_some(rows)
         return observations, step.rewards, step.done, np.zeros(self.num_envs, dtype=bool), infos
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Choices that make a difference now, shape ``[B, sum of sizes]``, for MaskablePPO."""
+        return self.play.codec.masks(self.play.sessions.status())
+
     def _final(self, rows: NDArray[np.int64], observations: Observations) -> dict[str, Any]:
         done = np.zeros(self.num_envs, dtype=bool)
         done[rows] = True

@@ -19,8 +19,10 @@ def write_card(folder: Path, controller: LearnedController, report: Mapping[str,
 def card(controller: LearnedController, report: Mapping[str, Any]) -> str:
     """The card as Markdown."""
     codec, meta, made = controller.codec, controller.meta, report["provenance"]
-    sizes = " x ".join(str(weight.shape[1]) for weight, _ in controller.layers)
-    units = sum(weight.size + bias.size for weight, bias in controller.layers)
+    network, shown = controller.network, len(codec.fields)
+    sizes = " x ".join(str(weight.shape[1]) for weight, _ in network.layers)
+    memory = f"an LSTM of {network.lstm.units} units, " if network.lstm else ""
+    inputs = f"{shown} inputs" + (f" in {network.history} rounds" if network.history > 1 else "")
     results = report["controllers"]["learned"]
     columns = (("speedup", ".3f"), ("mb_per_1024_tokens", ".3f"), ("deviation_rate", ".2%"))
     rows = [
@@ -37,7 +39,7 @@ def card(controller: LearnedController, report: Mapping[str, Any]) -> str:
         'actions = load_controller("PATH").decide(status)',
         "```",
         "",
-        f"- network: {len(codec.fields)} inputs, layers of {sizes} units, {units} parameters",
+        f"- network: {inputs}, {memory}layers of {sizes} units, {network.parameters} parameters",
         f"- keep levels: {', '.join(f'{k:.3g}' for k in codec.keep_levels)}",
         f"- draft lengths: {', '.join(map(str, codec.draft_lengths))} (0: the edge alone)",
         f"- branch widths: {', '.join(map(str, codec.branch_widths))}",

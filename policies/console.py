@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,28 +24,55 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+@contextmanager
+def clear_end(name: str) -> Iterator[None]:
+    """Bad input ends with one line and exit status 2, a full disk with one line and 1."""
+    try:
+        yield
+    except CoVSpecError as error:
+        say(f"{name}: {error}")
+        sys.exit(2)
+    except OSError as error:
+        say(f"{name}: {error.strerror or error}: {error.filename or ''}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say(f"{name}: stopped at once")
+        sys.exit(130)
+
+
+def module_command(name: str) -> str:
+    """The command line of ``python -m policies.<name>``, as figures carry it."""
+    return shlex.join(["python", "-m", f"policies.{name}", *sys.argv[1:]])
+
+
 def run_entry(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     """Compose ``conf/<name>.yaml`` with the command line and call ``main`` with plain values.
 
-    Bad input ends with one line and exit status 2, a full disk with one line and 1.
+    It ends as :func:`clear_end` says.
     """
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def entry(config: DictConfig) -> None:
-        try:
+        with clear_end(name):
             main(plain(config))
-        except CoVSpecError as error:
-            say(f"{name}: {error}")
-            sys.exit(2)
-        except OSError as error:
-            say(f"{name}: {error.strerror or error}: {error.filename or ''}")
-            sys.exit(1)
-        except KeyboardInterrupt:
-            say(f"{name}: stopped at once")
-            sys.exit(130)
 
     sys.argv[1:] = [spelled for word in sys.argv[1:] for spelled in spell_out(word)]
     entry()
+
+
+def composed(name: str, overrides: Iterable[str]) -> dict[str, Any]:
+    """``conf/<name>.yaml`` with overrides as plain values, without a command line.
+
+    Raises:
+        InvalidSetting: If an override does not exist or cannot be read.
+    """
+    words = [spelled for word in overrides for spelled in spell_out(word)]
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return plain(hydra.compose(name, overrides=words))
+    except HydraException as error:
+        said = " ".join(str(error).split())
+        raise InvalidSetting(f"overrides of {name}.py must compose, got {words}: {said}") from error
 
 
 def spell_out(word: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -10,47 +11,43 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 from covspec_core.engine import Controller
-from env.play import Play, World
-from env.rewards import RewardWeights
+from policies.vec_env import SB3VecEnv
 
 EXPLORE = 0.25
 """Share of rounds played at random, so that the copy knows the teacher's answer there too."""
 
 
 def demonstrations(
-    world: World, teacher: Controller, sessions: int, rounds: int, seed: int
+    envs: SB3VecEnv, teacher: Controller, rounds: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Observations ``[N, F]`` and what a teacher does there, as indices ``[N, P]``.
 
     Args:
-        world: Scenario, links and requests.
+        envs: What the policy will learn from, acting in parts; a copy of it is played.
         teacher: Who is watched.
-        sessions: Sessions side by side.
-        rounds: Rounds each of them plays; those after its end go unseen until all have ended.
+        rounds: Rounds that every session plays; those after its end go unseen until all have
+            ended.
         seed: Of the sessions and of the exploring rounds.
     """
-    play = Play(world, world.replay(sessions), sessions, RewardWeights())
-    play.seed(seed + np.arange(sessions, dtype=np.uint64))
-    play.begin(np.arange(sessions))
-    teacher.begin(sessions)
+    envs = deepcopy(envs)
+    envs.seed(seed)
+    seen, play, size = envs.reset(), envs.env.play, envs.num_envs
+    teacher.begin(size)
     rng = np.random.default_rng(seed)
     observations, labels = [], []
-    going = np.ones(sessions, dtype=bool)
+    going = np.ones(size, dtype=bool)
     for _ in range(rounds):
         if not going.any():
             # Teachers remember over rounds and forget all at once: sessions begin together.
-            play.begin(np.arange(sessions))
-            teacher.begin(sessions)
-            going[:] = True
+            seen, going[:] = envs.reset(), True
+            teacher.begin(size)
         wanted = play.codec.index(teacher.decide(play.sessions.status()))
-        observations.append(play.observe()[going])
+        observations.append(seen[going])
         labels.append(wanted[going])
-        random = np.stack([rng.integers(size, size=sessions) for size in play.codec.sizes], 1)
-        explore = rng.random(sessions) < EXPLORE
-        done = play.step(np.where(explore[:, None], random, wanted)).done
-        if done.any():
-            play.begin(np.flatnonzero(done))
-            going &= ~done
+        random = np.stack([rng.integers(most, size=size) for most in play.codec.sizes], 1)
+        explore = rng.random(size) < EXPLORE
+        seen, _, done, _ = envs.step(np.where(explore[:, None], random, wanted))
+        going &= ~done
     return np.concatenate(observations), np.concatenate(labels)
 
 

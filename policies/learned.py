@@ -1,6 +1,6 @@
 """Learned controllers as folders that run on NumPy alone.
 
-A folder holds ``controller.json`` (format, codec, versions, provenance), ``network.npz``
+A folder holds ``controller.json`` (format, codec, network, versions, provenance), ``network.npz``
 (weights), ``README.md`` (model card) and ``results.json`` (measured results).
 """
 
@@ -17,68 +17,85 @@ from numpy.typing import NDArray
 from covspec_core.errors import PolicyMismatch
 from covspec_core.rounds import Actions, Status
 from env.codec import Codec
+from env.views import VIEWS
+from policies.memory import Memory
+from policies.networks import Network
 
-FORMAT = 1
+FORMAT = 2
 DAMAGE = (OSError, KeyError, AttributeError, TypeError, ValueError, EOFError, BadZipFile)
 """What NumPy, zipfile and json raise on files that are no controller; ours is a ValueError."""
-Weights = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 class LearnedController:
-    """A multilayer perceptron over the codec's observation, one head per action part.
+    """A network over the codec's observation, with the memory that it was trained with.
 
     Args:
         codec: Layout of observation and action.
-        layers: Weight ``[in, out]`` and bias ``[out]`` of every layer; tanh between them.
+        network: What was learned.
         meta: Provenance, kept in the folder.
 
     Raises:
         PolicyMismatch: If shapes do not fit the codec.
     """
 
-    def __init__(self, codec: Codec, layers: Weights, meta: dict[str, Any] | None = None) -> None:
-        ins = [len(codec.fields), *(bias.size for _, bias in layers[:-1])]
-        outs = [*(bias.size for _, bias in layers[:-1]), sum(codec.sizes)]
-        shapes = [weight.shape for weight, _ in layers]
-        wanted = list(zip(ins, outs, strict=True))
-        if shapes != wanted:
-            raise PolicyMismatch(f"layers must have shapes {wanted}, got {shapes}")
-        if not all(np.isfinite(part).all() for layer in layers for part in layer):
-            raise PolicyMismatch("weights must be finite, got NaN or infinity")
-        self.codec, self.layers, self.meta = codec, layers, meta or {}
+    def __init__(self, codec: Codec, network: Network, meta: dict[str, Any] | None = None) -> None:
+        self._view = VIEWS[network.view](codec)
+        network.require(len(codec.fields), self._view.outputs)
+        self.codec, self.network, self.meta = codec, network, meta or {}
         self.foresees = any(name.startswith("chance_") for name in codec.fields)
         ends = np.cumsum(codec.sizes)
         self._heads = [slice(end - size, end) for end, size in zip(ends, codec.sizes, strict=True)]
+        self._memory = Memory(network.history)
+        self.begin(0)
 
     def begin(self, size: int) -> None:
-        """Nothing to forget: all memory is in the status."""
+        """Forget all sessions; ``size`` new ones begin together."""
+        self._memory.clear()
+        units = self.network.lstm.units if self.network.lstm else 0
+        self._state = (np.zeros((size, units), np.float32), np.zeros((size, units), np.float32))
 
     def decide(self, status: Status) -> Actions:
-        """The most likely action of every session."""
-        return self.codec.decode(self.indices(self.codec.encode(status)))
+        """The best action of every session, in the learned order.
 
-    def indices(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Most likely action indices for observations ``[B, F]``, shape ``[B, P]``."""
+        Statuses of one session must come one after another, each once, where there is memory.
+        """
+        masks = self.codec.masks(status) if self.network.masked else None
+        return self.codec.decode(self.indices(self.codec.encode(status), masks))
+
+    def indices(
+        self, observations: NDArray[np.float32], masks: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """Action indices ``[B, P]`` for the next observations ``[B, F]`` of all sessions.
+
+        Args:
+            observations: Of the codec.
+            masks: Choices to take, shape ``[B, sum of sizes]``; all if ``None``.
+        """
         scores = self.scores(observations)
+        if masks is not None:
+            scores = np.where(masks, scores, -np.inf)
+        if self.network.view == "flat":
+            return self._view.indices(scores.argmax(1))
+        if self.network.view == "box":
+            return self._view.indices(np.tanh(scores))
         return np.stack([scores[:, head].argmax(1) for head in self._heads], axis=1)
 
     def scores(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unnormalised log-probabilities of every choice, shape ``[B, sum of sizes]``."""
-        hidden = observations
-        for weight, bias in self.layers[:-1]:
-            hidden = np.tanh(hidden @ weight + bias)
-        weight, bias = self.layers[-1]
-        return hidden @ weight + bias
+        """The network's outputs for the next observations ``[B, F]`` of all sessions."""
+        shown = self._memory.add(observations)
+        if self.network.lstm is None:
+            return self.network.outputs(shown)
+        if len(self._state[0]) != len(shown):
+            self.begin(len(shown))
+        self._state = self.network.lstm.step(shown, self._state)
+        return self.network.outputs(self._state[0])
 
     def save(self, folder: Path) -> None:
         """Write the folder's network and description; nothing half-written is left behind."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {}
-        for i, (weight, bias) in enumerate(self.layers):
-            arrays |= {f"weight_{i}": weight, f"bias_{i}": bias}
         partial = folder / "network.partial.npz"
-        np.savez(partial, **arrays)
-        head = {"format": FORMAT, "codec": self.codec.to_dict(), "layers": len(self.layers)}
+        np.savez(partial, **self.network.arrays())
+        head = {"format": FORMAT, "codec": self.codec.to_dict(), "network": self.network.to_dict()}
         text = folder / "controller.partial.json"
         text.write_text(json.dumps(head | {"meta": self.meta}, indent=2))
         partial.replace(folder / "network.npz")
@@ -90,7 +107,7 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
 
     Args:
         folder: Where :meth:`LearnedController.save` wrote it.
-        codec: What it will be used with; must be its own.
+        codec: What it will be used with; must have its choices, and the fields that it sees.
 
     Raises:
         PolicyMismatch: If the folder is no controller, is broken, or was made for another codec.
@@ -98,11 +115,13 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
     folder = Path(folder)
     try:
         head = json.loads((folder / "controller.json").read_text())
-        with np.load(folder / "network.npz", allow_pickle=False) as file:
-            layers = [(file[f"weight_{i}"], file[f"bias_{i}"]) for i in range(head["layers"])]
         if head["format"] != FORMAT:
-            raise PolicyMismatch(f"{folder}: format must be {FORMAT}, got {head['format']}")
-        controller = LearnedController(Codec.from_dict(head["codec"]), layers, head["meta"])
+            raise PolicyMismatch(
+                f"{folder}: format must be {FORMAT}, got {head['format']}; train it anew"
+            )
+        with np.load(folder / "network.npz", allow_pickle=False) as file:
+            network = Network.from_dict(head["network"], file)
+        controller = LearnedController(Codec.from_dict(head["codec"]), network, head["meta"])
     except FileNotFoundError as error:
         missing = error.filename
         raise PolicyMismatch(f"{folder} holds no controller: {missing} is missing") from error
@@ -117,8 +136,9 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
 
 def _require_same(folder: Path, own: Codec, wanted: Codec) -> None:
     mine, theirs = own.to_dict(), wanted.to_dict()
+    blind = not set(own.fields) <= set(wanted.fields)
     for name, value in mine.items():
-        if value != theirs[name]:
+        if value != theirs[name] and (name != "fields" or blind):
             raise PolicyMismatch(
                 f"{folder} was trained for {name}={value}, this scenario has {theirs[name]}"
             )

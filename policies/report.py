@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from covspec_core.engine import Controller
 from env.play import World
 from policies.judging import Scores, concatenate, gain, judge
+from policies.launcher import SERIAL, Launcher
 from policies.runs import write_json, write_text
 
 ALL = "all"
@@ -21,16 +23,28 @@ def judge_all(
     sessions: int,
     seed: int,
     say: Callable[[str], None],
+    launcher: Launcher = SERIAL,
 ) -> Judged:
-    """Scores by controller and regime, ``all`` included."""
-    judged: Judged = {}
-    for name, controller in controllers.items():
-        parts = {
-            regime: judge(world, controller, sessions, seed) for regime, world in worlds.items()
-        }
-        judged[name] = parts | {ALL: concatenate(parts)}
-        say(f"judged {name}: {judged[name][ALL].speedup.mean():.3f}x over {len(parts)} regimes")
-    return judged
+    """Scores by controller and regime, ``all`` included; a pair of both is a piece of work."""
+    pairs = list(product(controllers, worlds))
+    shared = (controllers, worlds, sessions, seed)
+    found: dict[str, dict[str, Scores]] = {name: {} for name in controllers}
+    for place, scores in launcher.each(_judge_pair, shared, pairs):
+        name, regime = pairs[place]
+        found[name][regime] = scores
+        if len(found[name]) == len(worlds):
+            parts = {regime: found[name][regime] for regime in worlds}
+            found[name] = parts | {ALL: concatenate(parts)}
+            say(f"judged {name}: {found[name][ALL].speedup.mean():.3f}x over {len(parts)} regimes")
+    return found
+
+
+def _judge_pair(
+    shared: tuple[Mapping[str, Controller], Mapping[str, World], int, int], pair: tuple[str, str]
+) -> Scores:
+    controllers, worlds, sessions, seed = shared
+    name, regime = pair
+    return judge(worlds[regime], controllers[name], sessions, seed)
 
 
 BASELINES = ("edge_only", "device_only", "random")

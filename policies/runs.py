@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from covspec_core.errors import RunConflict
+from covspec_core.errors import FolderInUse, RunConflict
 
 
 def new_run(runs_dir: Path, name: str | None, label: str) -> Path:
@@ -49,18 +49,35 @@ def claimed(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; the lock ends with the process, however that ends.
 
     Raises:
-        RunConflict: If another living process holds it.
+        FolderInUse: If another living process holds it.
     """
     with (folder / "run.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise RunConflict(f"{folder} is in use by process {lock.read()}") from None
+            raise FolderInUse(f"{folder} is in use by process {lock.read()}") from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process does what must be done by one at a time in a folder."""
+    with (folder / "alone.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a living process holds a folder."""
+    try:
+        with claimed(folder):
+            return False
+    except FolderInUse:
+        return True
 
 
 def point_latest(folder: Path) -> None:

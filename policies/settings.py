@@ -16,7 +16,9 @@ from covspec_core.verification import Truncation
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
+from policies.launcher import LauncherSettings
 from policies.league import RULES
+from policies.memory import ObservationSettings
 from policies.tracking import TrackingSettings
 
 
@@ -235,6 +237,8 @@ class RunSettings:
         judging: How much is played.
         tracking: Where figures go.
         reward: Weights while learning.
+        observation: What a learned controller sees.
+        launcher: Where independent pieces of work run.
         seed: Of everything.
     """
 
@@ -246,6 +250,8 @@ class RunSettings:
     judging: JudgingSettings
     tracking: TrackingSettings
     reward: RewardWeights
+    observation: ObservationSettings
+    launcher: LauncherSettings
     seed: int
 
 
@@ -308,5 +314,7 @@ def read_run(values: Mapping[str, Any]) -> RunSettings:
         judging=build(JudgingSettings, values["judging"], "judging"),
         tracking=TrackingSettings.of(values),
         reward=build(RewardWeights, values.get("reward", {}), "reward"),
+        observation=ObservationSettings.of(values.get("observation", {})),
+        launcher=build(LauncherSettings, values["launcher"], "launcher"),
         seed=read_seed(values),
     )

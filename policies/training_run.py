@@ -14,20 +14,21 @@ import numpy as np
 import yaml
 
 from covspec_core.engine import Controller
-from covspec_core.errors import InvalidSetting, RunConflict
+from covspec_core.errors import RunConflict
 from covspec_core.images import load_image
 from covspec_core.provenance import ROOT, provenance
 from covspec_core.reduction import reduction
 from env.play import World
-from env.presets import build
 from policies import figures
+from policies.algorithms.settings import PPOSettings, Settings, read_algorithm
 from policies.card import write_card
+from policies.checkpoints import CHECKPOINT
 from policies.console import say
 from policies.factory import TunedOnce, make_controller
 from policies.judging import judge
+from policies.launcher import open_launcher
 from policies.learned import LearnedController, load_controller
 from policies.report import Judged, build_report, judge_all, write_report
-from policies.rules import AdaptiveRule
 from policies.runs import (
     claimed,
     new_run,
@@ -35,10 +36,10 @@ from policies.runs import (
     write_json,
     write_text,
 )
-from policies.settings import RunSettings, read_run
+from policies.settings import ControllerSettings, RunSettings, read_run
 from policies.timeline_figure import draw_timeline
 from policies.tracking import Tracker
-from policies.training import CHECKPOINT, PPOSettings, Trainer
+from policies.training import Trainer
 
 SAVE_EVERY_S = 20.0
 LEARNED = "learned"
@@ -71,15 +72,6 @@ def open_run(config: dict[str, Any]) -> Iterator[TrainingRun]:
         yield TrainingRun(folder, config, settings, algorithm, resumed is not None)
 
 
-def read_algorithm(values: dict[str, Any]) -> PPOSettings:
-    """Settings of the group ``algorithm``."""
-    rest = dict(values)
-    kind = rest.pop("kind", None)
-    if kind != "ppo":
-        raise InvalidSetting(f"algorithm.kind must be one of ['ppo'], got {kind!r}")
-    return build(PPOSettings, rest, "algorithm")
-
-
 class TrainingRun:
     """One run: its settings, worlds, trainer and folder.
 
@@ -96,7 +88,7 @@ class TrainingRun:
         folder: Path,
         config: dict[str, Any],
         settings: RunSettings,
-        algorithm: PPOSettings,
+        algorithm: Settings,
         resumed: bool,
     ) -> None:
         self.folder, self._config, self._settings = folder, config, settings
@@ -108,11 +100,18 @@ class TrainingRun:
         self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)
         self._trainer = Trainer(
             algorithm, self._train, self._validation, settings.reward, settings.seed, sessions,
-            teacher=lambda: AdaptiveRule(settings.scenario, self._tuned()),
+            self._teacher(algorithm), settings.observation,
         )  # fmt: skip
         self._rivals = self._make_rivals()
         if resumed and (folder / CHECKPOINT).exists():
             self._trainer.resume(folder)
+
+    def _teacher(self, algorithm: Settings) -> Callable[[], Controller] | None:
+        if not isinstance(algorithm, PPOSettings):
+            return None
+        chosen = ControllerSettings.named(algorithm.teacher)
+        scenario, seed = self._settings.scenario, self._settings.seed
+        return partial(make_controller, chosen, scenario, seed, self._tuned)
 
     def _make_rivals(self) -> dict[str, Callable[[], Controller]]:
         """Makers of the controllers to judge; a wrong one fails now, not after the training."""
@@ -160,6 +159,7 @@ class TrainingRun:
         meta = {
             "provenance": provenance(self._settings.seed),
             "algorithm": asdict(self._trainer.settings),
+            "observation": asdict(self._settings.observation),
             "training_seconds": self._trainer.progress.seconds,
             "validation_worth": self._trainer.progress.best,
             "regimes": list(self._settings.regimes),
@@ -178,7 +178,9 @@ class TrainingRun:
             regime: World.load(scenario, split, self._recording, settings.seed)
             for regime, scenario in settings.regimes.items()
         }
-        judged = judge_all(controllers, worlds, settings.judging.sessions, settings.seed, say)
+        sessions = settings.judging.sessions
+        with open_launcher(settings.launcher) as launcher:
+            judged = judge_all(controllers, worlds, sessions, settings.seed, say, launcher)
         made = provenance(settings.seed)
         report = build_report(judged, made, self._config, settings.seed)
         write_report(report, self.folder, FIGURES)

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from env.play import Observations
 from env.vector import CoVSpecVectorEnv
+from env.views import VIEWS
+from policies.memory import Memory, ObservationSettings
 
 KNOWN_SHARE = 0.98
 """What of the running costs per token is kept from step to step."""
@@ -51,16 +54,36 @@ class SB3VecEnv(VecEnv):
     Args:
         env: The batched environment.
         differential: Credit tokens with the running average of their cost.
+        view: Of the actions, one of :data:`env.views.VIEWS`.
+        observation: What of the environment's observations is shown.
     """
 
-    def __init__(self, env: CoVSpecVectorEnv, differential: bool = False) -> None:
+    def __init__(
+        self,
+        env: CoVSpecVectorEnv,
+        differential: bool = False,
+        view: str = "parts",
+        observation: ObservationSettings | None = None,
+    ) -> None:
         self.env = env
         self._running = RunningCost(env.play.sessions.path.table.n) if differential else None
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._view, own = VIEWS[view](env.play.codec), env.play.codec.fields
+        shown = observation or ObservationSettings()
+        self._columns = np.array([own.index(name) for name in shown.fields])
+        self._whole = shown.fields == own
+        self._memory = Memory(shown.history)
+        width = len(shown.fields) * shown.history
+        space = spaces.Box(0.0, 1.0, (width,), np.float32)
+        super().__init__(env.num_envs, space, self._view.space)
         self._clear()
 
     def _clear(self) -> None:
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, int)
+        self._memory.clear()
+
+    def _shown(self, observations: Observations) -> Observations:
+        """Observations without what is not shown, the last axis being fields."""
+        return observations if self._whole else observations[..., self._columns]
 
     def reset(self) -> Observations:
         """Begin new sessions; the seed given to :meth:`seed` is used once."""
@@ -68,7 +91,7 @@ class SB3VecEnv(VecEnv):
         observations, _ = self.env.reset(seed=None if seed is None else int(seed))
         self._reset_seeds()
         self._clear()
-        return observations
+        return self._memory.add(self._shown(observations))
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keep the actions for :meth:`step_wait`."""
@@ -77,7 +100,7 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Play one round everywhere."""
         work = self._work_of_a_token()
-        observations, rewards, done, _, infos = self.env.step(self._actions)
+        observations, rewards, done, _, infos = self.env.step(self._view.indices(self._actions))
         self._returns += rewards
         if self._running is not None:
             row, tokens = work[0], work[1] * infos["round"].emitted
@@ -87,7 +110,8 @@ class SB3VecEnv(VecEnv):
         for row in np.flatnonzero(done):
             rows[row] = self._final(infos, row)
         self._returns[done], self._lengths[done] = 0.0, 0
-        return observations, rewards.astype(np.float32), done, rows
+        shown = self._memory.add(self._shown(observations), done)
+        return shown, rewards.astype(np.float32), done, rows
 
     def _work_of_a_token(self) -> tuple[np.ndarray, np.ndarray]:
         """Link of each session, and a token's share of its edge-only seconds, before a step."""
@@ -98,7 +122,8 @@ class SB3VecEnv(VecEnv):
     def _final(self, infos: dict[str, Any], row: int) -> dict[str, Any]:
         episode = {"r": float(self._returns[row]), "l": int(self._lengths[row])}
         episode["speedup"] = float(infos["speedup"][row])
-        return {"terminal_observation": infos["final_obs"][row], "episode": episode}
+        last = self._memory.ending(row, self._shown(infos["final_obs"][row]))
+        return {"terminal_observation": last, "episode": episode}
 
     def close(self) -> None:
         """Close the batched environment."""
@@ -119,8 +144,11 @@ class SB3VecEnv(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Not possible: sessions have no methods of their own."""
-        raise NotImplementedError("sessions of a batched environment share their methods")
+        """Masks of the actions; sessions have no other methods of their own."""
+        if method_name != "action_masks" or method_args or method_kwargs:
+            raise NotImplementedError("sessions of a batched environment share their methods")
+        masks = self.env.action_masks()
+        return [masks[row] for row in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> Sequence[bool]:
         """Sessions are never wrapped one by one."""

@@ -34,10 +34,11 @@ from env.play import World
 from env.presets import named_scenario
 from env.single import CoVSpecEnv
 from env.vector import CoVSpecVectorEnv
+from policies.algorithms.settings import PPOSettings
 from policies.judging import judge
 from policies.learned import LearnedController
+from policies.networks import Network
 from policies.rules import AdaptiveRule, RuleSettings
-from policies.training import PPOSettings
 from policies.vec_env import SB3VecEnv
 from tests.policies.conftest import make_trainer, random_network, toy_recording
 
@@ -159,9 +160,9 @@ def decision(env: CoVSpecEnv) -> None:
 
 def deepened(network: LearnedController) -> LearnedController:
     """The same network with a second hidden layer, as trained ones have it."""
-    (first, bias), last = network.layers
+    (first, bias), last = network.network.layers
     square = np.eye(len(bias), dtype=np.float32)
-    return LearnedController(network.codec, [(first, bias), (square, bias), last])
+    return LearnedController(network.codec, Network([(first, bias), (square, bias), last]))
 
 
 def transfers(world: World) -> None:
@@ -230,7 +231,9 @@ def ppo_over_free_env() -> None:
 
 def learning(world: World, recording: Recording) -> None:
     """Rounds per second of PPO: playing and updating together."""
-    settings = PPOSettings(total_steps=10**9, threads=1, imitation_rounds=0, validate_every=10**6)
+    settings = PPOSettings(
+        "ppo", total_steps=10**9, threads=1, imitation_rounds=0, validate_every=10**6
+    )
     trainer = make_trainer(world.scenario, recording, settings)
     rates: list[float] = []
     trainer.run(lambda row: rates.append(row["steps_per_s"]), lambda: len(rates) == 4)

@@ -88,3 +88,6 @@ def read(s, c, table, row):
     row.streaming = s.streaming
     row.prompt_tokens, row.relevance_entropy = s.prompt_tokens, s.relevance_entropy
     row.activity_mean, row.cover_rank = s.activity_mean, s.cover_rank
+    row.token_bytes, row.refusal_bytes = c.told_token_bytes, c.told_refusal_bytes
+    row.edge_step_s, row.draft_cost = c.told_edge_step_s, c.told_draft_cost
+    row.keep_cost, row.position_cost = c.told_keep_cost, c.told_position_cost

@@ -11,6 +11,7 @@ from policies import figures
 from policies.console import say
 from policies.experiments import Findings
 from policies.factory import TunedOnce, make_controller
+from policies.launcher import open_launcher
 from policies.report import build_report, judge_all, markdown, write_report
 from policies.runs import new_run
 from policies.settings import read_run
@@ -34,7 +35,10 @@ def run(config: dict[str, Any]) -> Findings:
         for regime, scenario in settings.regimes.items()
     }
     folder = new_run(Path(config["runs_dir"]), config["name"], "evaluation")
-    judged = judge_all(controllers, worlds, settings.judging.sessions, settings.seed, say)
+    with open_launcher(settings.launcher) as launcher:
+        judged = judge_all(
+            controllers, worlds, settings.judging.sessions, settings.seed, say, launcher
+        )
     report = build_report(judged, provenance(settings.seed), config, settings.seed)
     figures.speed_by_regime(judged, folder / "speed.png")
     write_report(report, folder, ["speed.png"])

@@ -13,7 +13,9 @@ from covspec_core.links.network import NetworkLink
 from covspec_core.scenario import Scenario
 from env.presets import CONF, build
 from env.rewards import RewardWeights
+from policies.algorithms.settings import KINDS, read_algorithm
 from policies.console import plain
+from policies.memory import ObservationSettings
 from policies.settings import (
     ControllerSettings,
     ModelSettings,
@@ -21,14 +23,13 @@ from policies.settings import (
     read_scenarios,
     read_seed,
 )
+from policies.space import METHODS, Space
 from policies.tracking import TrackingSettings
-from policies.training import PPOSettings
-from policies.training_run import read_algorithm
 from tests.policies.conftest import make_trainer, toy_recording, toy_scenario
 
 ENTRIES = ("train", "evaluate", "decode")
 SWEEPS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
-NO_GROUPS = {"sweep": "for W&B, not for Hydra", "hydra": "how Hydra itself behaves"}
+NO_GROUPS = {"sweep": "for W&B and Optuna, not for Hydra", "hydra": "how Hydra itself behaves"}
 ADDED = {"experiment"}
 """Groups that no entry chooses from by itself."""
 GIVEN = {"measured": ["scenario.links.measured.traces_dir=somewhere"]}
@@ -96,7 +97,9 @@ def test_every_file_composes_and_builds(group, name):
         settings = read_run(values)
         assert isinstance(settings.reward, RewardWeights)
         assert isinstance(settings.tracking, TrackingSettings)
-        assert isinstance(read_algorithm(values["algorithm"]), PPOSettings)
+        kind = values["algorithm"]["kind"]
+        assert isinstance(read_algorithm(values["algorithm"]), KINDS[kind])
+        assert isinstance(ObservationSettings.of(values["observation"]), ObservationSettings)
     if entry == "decode":
         assert (
             ControllerSettings.of(values["controller"], name).kind == values["controller"]["kind"]
@@ -139,33 +142,29 @@ def test_presets_without_hydra_are_what_hydra_composes():
 
 
 def test_every_setting_of_the_algorithm_can_be_overridden():
-    settings = read_algorithm(composed("train")["algorithm"])
-    written = set(composed("train")["algorithm"]) - {"kind"}
-    assert written == {field.name for field in fields(PPOSettings)}
-    assert settings.total_steps > 0
+    for kind, cls in KINDS.items():
+        written = composed("train", f"algorithm={kind}")["algorithm"]
+        assert set(written) == {field.name for field in fields(cls)}
+        assert read_algorithm(written).kind == kind
 
 
-@pytest.mark.parametrize("wrong", ["nope=1", "scenario=nope", "scenario.nope=1", "algorithm=dqn"])
+@pytest.mark.parametrize(
+    "wrong", ["nope=1", "scenario=nope", "scenario.nope=1", "algorithm=reinforce"]
+)
 def test_what_does_not_exist_does_not_compose(wrong):
     with pytest.raises(HydraException):
         composed("train", wrong)
 
 
-def extremes(parameter):
-    """Values that a sweep may try: all of a list, both ends of a range."""
-    return parameter["values"] if "values" in parameter else [parameter["min"], parameter["max"]]
-
-
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_swept_parameter_is_a_setting_and_its_values_build(name):
-    sweep = yaml.safe_load((CONF / "sweep" / f"{name}.yaml").read_text())
-    for parameter, range_of in sweep["parameters"].items():
-        for value in extremes(range_of):
+    for parameter, searched in Space.load(CONF / "sweep" / f"{name}.yaml").parameters.items():
+        for value in searched.extremes:
             values = composed("train", f"{parameter}={value}")
             place = values
             for part in parameter.split("."):
                 place = place[part]
-            assert place == value
+            assert place == yaml.safe_load(value)
             read_run(values)
             read_algorithm(values["algorithm"])
 
@@ -177,8 +176,13 @@ def test_a_sweep_runs_the_training_and_reads_a_figure_that_it_logs(name):
     assert sweep["command"][-1] == "${args_no_hyphens}"
     extra = [word for word in sweep["command"] if not word.startswith("${")]
     assert composed("train", *extra)["wandb"]["mode"] == "online"
-    assert sweep["early_terminate"]["type"] == "hyperband"
     trainer, rows = make_trainer(toy_scenario(), toy_recording()), []
     trainer.run(rows.append)
     assert any(sweep["metric"]["name"] in row for row in rows)
     assert sweep["metric"]["goal"] == "maximize"
+
+
+def test_there_is_a_sweep_of_every_method_and_those_that_can_stop_early_do():
+    spaces = [Space.load(CONF / "sweep" / f"{name}.yaml") for name in SWEEPS]
+    assert sorted(space.method for space in spaces) == sorted(METHODS)
+    assert all((space.stop is None) == (space.method == "grid") for space in spaces)

@@ -151,7 +151,7 @@ def shorten(folder, total_steps):
         "import hashlib, pickle, sys, yaml\n"
         "from dataclasses import replace\n"
         "from pathlib import Path\n"
-        "from policies.training import CHECKPOINT, DIGEST_BYTES\n"
+        "from policies.checkpoints import CHECKPOINT, DIGEST_BYTES\n"
         "folder, total = Path(sys.argv[1]), int(sys.argv[2])\n"
         "config = yaml.safe_load((folder / 'config.yaml').read_text())\n"
         "config['algorithm']['total_steps'] = total\n"

@@ -16,13 +16,16 @@ from env.codec import Codec
 from env.play import World
 from env.presets import named_scenario
 from env.rewards import RewardWeights
+from policies.algorithms.settings import PPOSettings
 from policies.judging import Scores
 from policies.learned import LearnedController
-from policies.training import PPOSettings, Trainer
+from policies.networks import Network
+from policies.training import Trainer
 from tests.core.conftest import make_pair, make_recording, make_requests, make_scenario
 
 LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
 TINY = PPOSettings(
+    kind="ppo",
     total_steps=2048,
     num_envs=32,
     rollout_steps=16,
@@ -51,6 +54,8 @@ def status_with(size, **columns):
     status = Status.blank(size)
     usual = {"up_bps": 1e7, "down_bps": 1e7, "rtt_s": 0.02, "device_factor": 1.0}
     usual |= {"edge_factor": 1.0, "acceptance": 0.9, "hit_rate": 0.5, "cover_rank": 4.0}
+    usual |= {"token_bytes": 8.0, "refusal_bytes": 606_708.0, "edge_step_s": 0.237}
+    usual |= {"draft_cost": 0.148, "keep_cost": 0.145, "position_cost": 0.302}
     for name, values in (usual | columns).items():
         status[name] = values
     return status
@@ -64,15 +69,18 @@ def random_network(codec, seed=0, hidden=16):
         (rng.normal(0, 1, shape).astype(np.float32), rng.normal(0, 1, shape[1]).astype(np.float32))
         for shape in pairwise(sizes)
     ]
-    return LearnedController(codec, layers, {"regimes": ["toy"], "protocol": "coupled"})
+    return LearnedController(codec, Network(layers), {"regimes": ["toy"], "protocol": "coupled"})
 
 
-def make_trainer(scenario, recording, settings=TINY, seed=0, teacher=None, **changes):
+def make_trainer(
+    scenario, recording, settings=TINY, seed=0, teacher=None, observation=None, **changes
+):
     worlds = (World.load(scenario, split, recording) for split in ("train", "validation"))
     reward = RewardWeights(time=20.0)
     return Trainer(
-        replace(settings, **changes), *worlds, reward, seed, validation_sessions=8, teacher=teacher
-    )
+        replace(settings, **changes), *worlds, reward, seed,
+        validation_sessions=8, teacher=teacher, observation=observation,
+    )  # fmt: skip
 
 
 def scores_with(speedup):

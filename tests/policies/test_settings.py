@@ -7,6 +7,7 @@ import pytest
 from covspec_core.errors import BrokenRecording, CoVSpecError, InvalidSetting, PolicyMismatch
 from env.codec import Codec
 from env.presets import CONF, build, preset
+from policies.algorithms.settings import PPOSettings
 from policies.bandits import Bandit, SpecStop
 from policies.baselines import Elsewhere
 from policies.factory import make_controller
@@ -27,7 +28,6 @@ from policies.settings import (
 )
 from policies.stops import AdaEdl, Svip
 from policies.tracking import WandbSettings
-from policies.training import PPOSettings
 from tests.policies.conftest import random_network, status_with, toy_scenario
 
 NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
@@ -201,9 +201,17 @@ def test_an_unknown_output_is_refused():
         (WandbSettings, {"mode": "on"}, r"wandb.mode must be one of \('disabled', 'offline'"),
         (WandbSettings, {"tags": ["a", 3]}, "tags must be a value of type"),
         (WandbSettings, {"entity": 3}, r"entity must be a value of type str \| None, got 3"),
-        (PPOSettings, {"total_steps": "1M"}, "total_steps must be a value of type int, got '1M'"),
-        (PPOSettings, {"total_steps": 9, "hidden": [8, "x"]}, "hidden must be a value of type"),
-        (PPOSettings, {"total_steps": 9, "depth": 2}, r"got unknown \['depth'\]"),
+        (
+            PPOSettings,
+            {"kind": "ppo", "total_steps": "1M"},
+            "total_steps must be a value of type int, got '1M'",
+        ),
+        (
+            PPOSettings,
+            {"kind": "ppo", "total_steps": 9, "hidden": [8, "x"]},
+            "hidden must be a value of type",
+        ),
+        (PPOSettings, {"kind": "ppo", "total_steps": 9, "depth": 2}, r"got unknown \['depth'\]"),
     ],
     ids=str,
 )

@@ -10,11 +10,10 @@ import torch
 
 from covspec_core.errors import InvalidSetting, RunConflict
 from env.play import World
+from policies.checkpoints import CHECKPOINT
 from policies.imitation import demonstrations, imitate
 from policies.judging import judge
-from policies.learned import LearnedController
 from policies.rules import AdaptiveRule, RuleSettings
-from policies.training import CHECKPOINT, layers_of
 from tests.core.conftest import PROFILE
 from tests.policies.conftest import TINY, make_trainer, toy_scenario
 
@@ -62,8 +61,7 @@ def test_laws_on_a_slow_link_teach_to_leave_the_device_out(recording):
     assert trainer.run(rows.append)
     assert rows[0]["train_speedup"] < 0.5
     assert rows[-1]["train_speedup"] > 0.9
-    last = LearnedController(trainer.env.play.codec, layers_of(trainer.model))
-    for controller in (last, trainer.controller({})):
+    for controller in (trainer.controller(network=trainer.network()), trainer.controller()):
         test = World.load(scenario, "test", recording)
         share, speedup = share_of_length(controller, test, 0)
         assert share > 0.95
@@ -75,7 +73,7 @@ def test_sure_acceptance_teaches_the_longest_draft(recording):
     sure = always_accepted(recording)
     trainer = make_trainer(scenario, sure, LEARNING)
     assert trainer.run(silent)
-    share, speedup = share_of_length(trainer.controller({}), World.load(scenario, "test", sure), 8)
+    share, speedup = share_of_length(trainer.controller(), World.load(scenario, "test", sure), 8)
     assert share > 0.95
     assert speedup > 1.1
 
@@ -112,9 +110,9 @@ def test_a_resumed_training_ends_bit_equal_to_an_uninterrupted_one(
         np.testing.assert_array_equal(weights(second)[name], value)
     assert second.progress.best == whole.progress.best
     assert len(second.progress.history) == len(rows)
-    for (a, b), (c, d) in zip(second.progress.best_layers, whole.progress.best_layers, strict=True):
-        np.testing.assert_array_equal(a, c)
-        np.testing.assert_array_equal(b, d)
+    best = [each.progress.best_network.arrays() for each in (second, whole)]
+    for name, value in best[0].items():
+        np.testing.assert_array_equal(value, best[1][name])
 
 
 def test_equal_seeds_train_equally_and_others_do_not(recording):
@@ -177,10 +175,10 @@ def test_imitation_copies_a_rule(recording):
     scenario = toy_scenario()
     world = World.load(scenario, "train", recording)
     rule = RuleSettings(gate_threshold=float("inf"), shortest=0, longest=5, keep=1 / 3)
-    shown = demonstrations(world, AdaptiveRule(scenario, rule), 512, 96, 0)
-    trainer = make_trainer(scenario, recording, hidden=(64, 64))
+    trainer = make_trainer(scenario, recording, hidden=(64, 64), num_envs=512)
+    shown = demonstrations(trainer.model.env, AdaptiveRule(scenario, rule), 96, 0)
     assert imitate(trainer.model, *shown, 24, 5e-3, 0) >= 0.85
-    copied = LearnedController(trainer.env.play.codec, layers_of(trainer.model))
+    copied = trainer.controller(network=trainer.network())
     assert (copied.indices(shown[0]) == shown[1]).all(1).mean() >= 0.85
     speeds = [judge(world, c, 32, 1).speedup.mean() for c in (AdaptiveRule(scenario, rule), copied)]
     assert speeds[1] == pytest.approx(speeds[0], rel=0.05)

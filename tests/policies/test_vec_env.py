@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
@@ -86,6 +87,17 @@ def test_sessions_share_their_attributes(envs):
         envs.set_attr("num_envs", 1)
     with pytest.raises(NotImplementedError, match="share their methods"):
         envs.env_method("reset")
+
+
+def test_masks_are_served_session_by_session(envs):
+    envs.seed(0)
+    envs.reset()
+    assert is_masking_supported(envs)
+    envs.step(drawn(envs, np.random.default_rng(0)))
+    masks = get_action_masks(envs)
+    np.testing.assert_array_equal(masks, envs.env.action_masks())
+    np.testing.assert_array_equal(envs.env_method("action_masks", indices=[4, 1]), masks[[4, 1]])
+    assert not masks.all()
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
