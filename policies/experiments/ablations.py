@@ -194,7 +194,7 @@ def _judged(settings: RunSettings, asked: AblationSettings, folder: Path) -> dic
     found = {}
     for name in asked.chosen:
         runs = [folder / f"{name}_seed{each}" / POLICY for each in asked.seeds]
-        learned = {str(run): load_controller(run) for run in runs}
+        learned = {run.parent.name: load_controller(run) for run in runs}
         judged = judge_all(learned, worlds, settings.judging.sessions, seed, say)
         took = [each.meta["training_seconds"] for each in learned.values()]
         found[name] = _study([by[ALL] for by in judged.values()], float(np.mean(took)))
