@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from covspec_core.engine import generate
 from covspec_core.errors import InvalidSetting, PolicyMismatch
+from env.codec import Codec
 from env.play import World
 from policies.algorithms.settings import KINDS, PPOSettings, QSettings, SACSettings, read_algorithm
 from policies.judging import judge
 from policies.learned import load_controller
 from policies.memory import ObservationSettings
 from policies.networks import Lstm, Network
+from tests.core.conftest import make_pair, make_requests
 from tests.policies.conftest import make_trainer, toy_scenario
 
 COMMON = {"total_steps": 2048, "num_envs": 32, "rollout_steps": 16, "batch_size": 64, "threads": 1}
@@ -188,3 +191,16 @@ def test_settings_of_a_family_are_of_its_class():
 def test_networks_that_cannot_be_are_refused(network, changes, said):
     with pytest.raises(PolicyMismatch, match=said):
         Network(network.network.layers, **changes)
+
+
+@pytest.mark.parametrize("kind", ["recurrent_ppo", "maskable_ppo", "qr_dqn", "tqc"])
+def test_the_deployed_controller_plays_live_models(recording, tmp_path, kind):
+    trainer, _ = trained(recording, kind, 1, BLINKERED)
+    trainer.controller(network=trainer.network()).save(tmp_path)
+    scenario = toy_scenario()
+    controller = load_controller(tmp_path, Codec.of(scenario))
+    pair, request = make_pair(), make_requests(2)[1]
+    answers = [generate(scenario, pair, request, controller, 1.0, 40, 3) for _ in range(2)]
+    assert answers[0].tokens > 4
+    # The second answer begins without a memory of the first.
+    assert answers[0] == answers[1]

@@ -1,0 +1,251 @@
+"""What learning needs: ``evaluate.py experiment=ablations`` trains every study, seed by seed.
+
+Every training is a run of its own in the experiment's folder, so an interrupted experiment goes on
+within a training. Studies of one seed play the same sessions, so gains are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import yaml
+
+from covspec_core.errors import InvalidSetting, RunConflict
+from covspec_core.provenance import provenance
+from env.play import World
+from env.presets import build, preset
+from policies.algorithms.settings import read_algorithm
+from policies.console import say
+from policies.experiments import Findings
+from policies.factory import TunedOnce, make_controller
+from policies.judging import Scores, gain
+from policies.learned import load_controller
+from policies.memory import ObservationSettings
+from policies.report import ALL, judge_all, table
+from policies.runs import claimed, new_run, write_json, write_text
+from policies.settings import RunSettings, read_run
+from policies.training_run import open_run
+
+POLICY: Final = "policy"
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """Values of ``conf/experiment/ablations.yaml``.
+
+    Attributes:
+        name: Of the experiment.
+        reference: Study that all others are held against.
+        seeds: Of the trainings.
+        total_steps: Rounds of every training.
+        reward: File of ``conf/reward`` to train with.
+        studies: Names of an ``algorithm`` and an ``observation`` by study; ``None`` strikes out.
+        teachers: Controllers that are judged beside them.
+        resume: Folder of an interrupted experiment to go on with.
+    """
+
+    name: str
+    reference: str
+    seeds: tuple[int, ...]
+    total_steps: int
+    reward: str
+    studies: Mapping[str, Any]
+    teachers: tuple[str, ...] = ()
+    resume: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise InvalidSetting(
+                f"experiment.seeds must be different and >= 0, at least one, got {self.seeds}"
+            )
+        if self.studies.get(self.reference) is None:
+            raise InvalidSetting(
+                f"experiment.reference must be one of {sorted(self.chosen)}, got {self.reference!r}"
+            )
+        for name, study in self.chosen.items():
+            if not isinstance(study, Mapping) or set(study) != {"algorithm", "observation"}:
+                raise InvalidSetting(
+                    f"experiment.studies.{name} needs an algorithm and an observation, got {study}"
+                )
+            read_algorithm(self.algorithm(name))
+            ObservationSettings.of(layered("observation", study["observation"]))
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Studies that are not struck out, the reference first."""
+        every = {self.reference: self.studies.get(self.reference), **self.studies}
+        return {name: study for name, study in every.items() if study is not None}
+
+    def algorithm(self, study: str) -> dict[str, Any]:
+        """The group ``algorithm`` of a study's trainings."""
+        values = layered("algorithm", self.studies[study]["algorithm"])
+        return values | {"total_steps": self.total_steps}
+
+
+def layered(group: str, name: str) -> dict[str, Any]:
+    """A file of a group, laid over those in its defaults list."""
+    values = preset(group, name)
+    merged: dict[str, Any] = {}
+    for base in values.pop("defaults", []):
+        merged |= layered(group, base)
+    return merged | values
+
+
+def run(config: dict[str, Any]) -> Findings:
+    """Train what is not trained yet, judge all, write a table.
+
+    Raises:
+        InvalidSetting: If a setting is wrong; nothing is trained then.
+        RunConflict: If a folder to go on with belongs to another experiment.
+    """
+    asked = build(AblationSettings, config["experiment"], "experiment")
+    config = config | {"controllers": list(asked.teachers)}
+    settings = read_run(config)
+    for name in asked.chosen:
+        read_run(_of_training(config, asked, name, asked.seeds[0], Path()))
+    folder = _folder(config, asked)
+    with claimed(folder):
+        for seed in asked.seeds:
+            for name in asked.chosen:
+                _trained(_of_training(config, asked, name, seed, folder), folder)
+        findings = _findings(_judged(settings, asked, folder), asked, settings.seed)
+        write_json(folder / "ablations.json", findings.values)
+        write_text(folder / "ablations.md", findings.text)
+    say(f"report: {folder / 'ablations.md'}")
+    return findings
+
+
+def _folder(config: Mapping[str, Any], asked: AblationSettings) -> Path:
+    if asked.resume is None:
+        return new_run(Path(config["runs_dir"]), config["name"], asked.name)
+    folder = Path(asked.resume)
+    if not folder.is_dir():
+        raise RunConflict(f"{folder} holds no experiment to go on with")
+    return folder
+
+
+def _of_training(
+    config: Mapping[str, Any], asked: AblationSettings, study: str, seed: int, folder: Path
+) -> dict[str, Any]:
+    """The configuration of ``train.py`` for a study and a seed."""
+    kept = {k: v for k, v in config.items() if k not in ("experiment", "output", "controllers")}
+    return kept | {
+        "algorithm": asked.algorithm(study),
+        "observation": layered("observation", asked.studies[study]["observation"]),
+        "reward": preset("reward", asked.reward),
+        "controllers": [],
+        "seed": seed,
+        "runs_dir": str(folder),
+        "name": f"{study}_seed{seed}",
+        "resume": None,
+    }
+
+
+def _trained(config: dict[str, Any], folder: Path) -> None:
+    """Train, go on with a training, or leave it as it is once it has come to its end."""
+    own = folder / config["name"]
+    if (own / "config.yaml").is_file():
+        _require_same(own, config)
+        if (own / POLICY / "controller.json").is_file():
+            return
+        config = config | {"resume": str(own)}
+    with open_run(config) as training:
+        training.train(lambda: False)
+
+
+def _require_same(own: Path, config: Mapping[str, Any]) -> None:
+    written = yaml.safe_load((own / "config.yaml").read_text())
+    for name in ("algorithm", "observation", "reward", "scenario", "profile", "protocol", "seed"):
+        if written[name] != config[name]:
+            raise RunConflict(
+                f"{own} was trained with {name}={written[name]}, now asked for {config[name]}"
+            )
+
+
+class Study(NamedTuple):
+    """What the seeds of a study reached on one split.
+
+    Attributes:
+        scores: Over all regimes, one row a session, its speed-up the mean over seeds.
+        means: Mean speed-up of every seed.
+        seconds: Mean seconds of a training; 0 for a rule.
+    """
+
+    scores: Scores
+    means: list[float]
+    seconds: float
+
+
+def _judged(settings: RunSettings, asked: AblationSettings, folder: Path) -> dict[str, Study]:
+    """Every study and every teacher on the same sessions."""
+    recording, seed = settings.model.recorded(), settings.seed
+    worlds = {
+        regime: World.load(scenario, settings.judging.split, recording, seed)
+        for regime, scenario in settings.regimes.items()
+    }
+    tuned = TunedOnce(
+        lambda: World.load(settings.scenario, "train", recording, seed),
+        settings.tuning, seed, say,
+    )  # fmt: skip
+    found = {}
+    for name in asked.chosen:
+        runs = [folder / f"{name}_seed{each}" / POLICY for each in asked.seeds]
+        learned = {run.parent.name: load_controller(run) for run in runs}
+        judged = judge_all(learned, worlds, settings.judging.sessions, seed, say)
+        took = [each.meta["training_seconds"] for each in learned.values()]
+        found[name] = _study([by[ALL] for by in judged.values()], float(np.mean(took)))
+    for chosen in settings.controllers:
+        rule = make_controller(chosen, settings.scenario, seed, tuned)
+        judged = judge_all({chosen.name: rule}, worlds, settings.judging.sessions, seed, say)
+        found[chosen.name] = _study([judged[chosen.name][ALL]], 0.0)
+    return found
+
+
+def _study(seeds: list[Scores], seconds: float) -> Study:
+    speedup = np.mean([each.speedup for each in seeds], axis=0)
+    whole = replace(seeds[0], seconds=seeds[0].edge_only_s / speedup)
+    return Study(whole, [float(each.speedup.mean()) for each in seeds], seconds)
+
+
+def _findings(studies: Mapping[str, Study], asked: AblationSettings, seed: int) -> Findings:
+    reference = studies[asked.reference].scores
+    made, values = provenance(seed), {}
+    for name, study in studies.items():
+        values[name] = {
+            "speedup": float(study.scores.speedup.mean()),
+            "seeds": study.means,
+            "training_s": study.seconds,
+            "over_reference": gain(study.scores, reference, seed),
+        }
+    return Findings({"provenance": made, "studies": values}, _page(made, values, asked))
+
+
+def _page(made: Mapping[str, Any], values: Mapping[str, Any], asked: AblationSettings) -> str:
+    rows = [
+        [
+            name,
+            f"{v['speedup']:.3f}",
+            f"{min(v['seeds']):.3f} to {max(v['seeds']):.3f}",
+            f"{v['over_reference']['gain_percent']:+.2f} %",
+            "{:+.2f} to {:+.2f}".format(*v["over_reference"]["ci95"]),
+            f"{v['training_s']:.0f}",
+        ]
+        for name, v in values.items()
+    ]
+    head = ["study", "speed", "of seeds", f"gain over {asked.reference}", "95 %", "training s"]
+    lines = [
+        "# What learning needs",
+        "",
+        f"`{made['command']}` at commit `{made['commit'][:12]}`"
+        f" ({made['changed_files']} changed files), {made['hardware']}.",
+        "",
+        f"Trained on {asked.total_steps:,} rounds each, {len(asked.seeds)} seeds; speed over",
+        "edge-only, mean over seeds and sessions, which are the same for all.",
+        "",
+        *table(head, rows),
+    ]
+    return "\n".join(lines) + "\n"
