@@ -69,7 +69,7 @@ class Sessions:
             (self.path.device_factor, scenario.device_factor, _DEVICE),
             (self.path.edge_factor, scenario.edge_factor, _EDGE),
         ):
-            factor[rows] = low * (high / low) ** uniform(seeds, tag)
+            factor[rows] = low * (high / low) ** uniform(seeds, tag, scenario.hardware_draw)
         self.now_s[rows] = self.place.keep[rows] = 0.0
         self.request[rows] = 0
         self._tracker.begin(rows, self.path)
