@@ -542,7 +542,7 @@ def dying_link(alive_s):
 
 
 def begin_at_the_start_of_the_link(sessions, monkeypatch, seed=0):
-    monkeypatch.setattr("covspec_core.sessions.uniform", lambda seeds, tag: np.zeros(len(seeds)))
+    monkeypatch.setattr("covspec_core.sessions.uniform", lambda seeds, *tags: np.zeros(len(seeds)))
     sessions.begin(np.arange(sessions.size), np.arange(seed, seed + sessions.size, dtype=np.uint64))
 
 
