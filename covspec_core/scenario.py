@@ -46,6 +46,8 @@ class Scenario:
         link_s: Length of each, seconds; it repeats afterwards.
         device_factor: Range of seconds of device work over the profile's, drawn log-uniformly.
         edge_factor: The same for the edge.
+        hardware_draw: Which of many independent draws within these ranges; splits of a world have
+            one each.
         deadline_s: A round that lasts longer means that the link is dead.
     """
 
@@ -67,6 +69,7 @@ class Scenario:
     link_s: float = 120.0
     device_factor: tuple[float, float] = (0.8, 1.25)
     edge_factor: tuple[float, float] = (0.8, 1.25)
+    hardware_draw: int = 0
     deadline_s: float = 120.0
 
     def __post_init__(self) -> None:

@@ -97,7 +97,8 @@ class Sessions:
     def _draw(self, rows: Ints) -> None:
         table = self.path.table
         links = table.n, table.slots, float(table.slot_s)
-        kernel().draw_sessions(self.records, rows, self._factors, links)
+        draw = np.uint64(self.scenario.hardware_draw)
+        kernel().draw_sessions(self.records, rows, self._factors, draw, links)
 
     def _begin_requests(self, rows: Ints) -> None:
         keys = self.request_keys(rows, self.request[rows])

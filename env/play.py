@@ -63,7 +63,8 @@ class World:
 
         Args:
             scenario: What is emulated.
-            split: ``train``, ``validation`` or ``test``: they share neither requests nor links.
+            split: ``train``, ``validation`` or ``test``: they share neither requests nor links nor
+                draws of hardware.
             recording: A recording or its path; the embedded pair's if ``None``.
             link_seed: Decides the links, together with the split.
         """
@@ -74,8 +75,10 @@ class World:
         missing = [k for k in scenario.keep_levels if not np.isclose(known, k, atol=1e-6).any()]
         if missing:
             raise InvalidSetting(f"keep_levels must be among {own.keep_levels}, got {missing}")
-        scenario = replace(scenario, link=_of_split(scenario.link, split))
-        return World(scenario, realise_links(scenario, 3 * link_seed + SPLITS.index(split)), own)
+        place = SPLITS.index(split)
+        link = _of_split(scenario.link, split)
+        scenario = replace(scenario, link=link, hardware_draw=place)
+        return World(scenario, realise_links(scenario, 3 * link_seed + place), own)
 
     def replay(self, size: int) -> ReplaySource:
         """A source of recorded outcomes for ``size`` sessions."""

@@ -97,7 +97,7 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
     image = load_image(str(config["image"]))
     # Only a tuned controller needs the recording, which may not be of the pair that answers.
     tuned = TunedOnce(
-        lambda: World.load(scenario, "train", model.recorded(), seed),
+        lambda: [World.load(scenario, "train", model.recorded(), seed)],
         tuning, seed, lambda line: None,
     )  # fmt: skip
     controller = make_controller(chosen, scenario, seed, tuned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any, Protocol
@@ -63,7 +63,7 @@ class TunedOnce:
     """Searches a rule's constants the first time they are asked for.
 
     Args:
-        world: Loads the training world.
+        worlds: Loads the training worlds.
         settings: Search budget.
         seed: Of the search.
         say: Takes lines about the search.
@@ -71,12 +71,12 @@ class TunedOnce:
 
     def __init__(
         self,
-        world: Callable[[], World],
+        worlds: Callable[[], Sequence[World]],
         settings: TuningSettings,
         seed: int,
         say: Callable[[str], None],
     ) -> None:
-        self._world, self._settings, self._seed, self._say = cache(world), settings, seed, say
+        self._worlds, self._settings, self._seed, self._say = cache(worlds), settings, seed, say
         self._found: dict[str, Any] = {}
 
     def __call__(self, rule: str = "rule") -> Any:
@@ -85,7 +85,7 @@ class TunedOnce:
             budget, name = self._settings, "rule" if rule == "rule" else f"rule {rule}"
             self._say(f"tuning the {name}: {budget.trials} trials of {budget.sessions} sessions")
             found, speedup = tune(
-                self._world(), RULES[rule], budget.trials, budget.sessions, self._seed,
+                self._worlds(), RULES[rule], budget.trials, budget.sessions, self._seed,
                 self._progress,
             )  # fmt: skip
             self._say(f"tuned {name}: {speedup:.3f}x on training sessions, {asdict(found)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.stats import bootstrap, trim_mean
 from covspec_core.engine import Controller
 from covspec_core.randomness import mix
 from covspec_core.rounds import Floats
+from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from env.play import World
 from env.rewards import MEGABYTE, RewardWeights
@@ -129,6 +130,22 @@ def judge(world: World, controller: Controller, sessions: int, seed: int) -> Sco
             # Finished rows play on, unobserved, so that all rows keep one step.
             play.begin(over, seeds[over])
     return Scores(**sums)
+
+
+def judge_mix(
+    worlds: Sequence[World], make: Callable[[Scenario], Controller], sessions: int, seed: int
+) -> Scores:
+    """Sessions of several worlds together, in equal shares of at least one each.
+
+    Args:
+        worlds: Scenarios, links and requests.
+        make: Gives the controller of a scenario.
+        sessions: How many in all, rounded up to equal shares.
+        seed: See :func:`judge`.
+    """
+    share = -(-sessions // len(worlds))
+    parts = (judge(world, make(world.scenario), share, seed) for world in worlds)
+    return concatenate({str(number): part for number, part in enumerate(parts)})
 
 
 def mean_interval(values: Floats, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:

@@ -152,9 +152,9 @@ class Tables:
     ) -> dict[str, float]:
         inside = replace(self._scenario, **settings.changes)
 
-        def train() -> World:
+        def train() -> list[World]:
             own = draw_stream(constants, self._losses["covspec"], self._size, "train", self._seed)
-            return World.load(inside, "train", own)
+            return [World.load(inside, "train", own)]
 
         tuned = TunedOnce(train, self._tuning, self._seed, self._say)
         controller = make_controller(settings, self._scenario, self._seed, tuned)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covspec_core.engine import Controller
+from covspec_core.scenario import Scenario
 from env.play import World
 from policies.judging import Scores, concatenate, gain, judge
 from policies.launcher import SERIAL, Launcher
@@ -18,16 +19,20 @@ Judged = dict[str, dict[str, Scores]]
 
 
 def judge_all(
-    controllers: Mapping[str, Controller],
+    controllers: Mapping[str, Callable[[Scenario], Controller]],
     worlds: Mapping[str, World],
     sessions: int,
     seed: int,
     say: Callable[[str], None],
     launcher: Launcher = SERIAL,
 ) -> Judged:
-    """Scores by controller and regime, ``all`` included; a pair of both is a piece of work."""
+    """Scores by controller and regime, ``all`` included; a pair of both is a piece of work.
+
+    Every controller is made anew for each regime's scenario.
+    """
     pairs = list(product(controllers, worlds))
-    shared = (controllers, worlds, sessions, seed)
+    made = {(name, regime): controllers[name](worlds[regime].scenario) for name, regime in pairs}
+    shared = (made, worlds, sessions, seed)
     found: dict[str, dict[str, Scores]] = {name: {} for name in controllers}
     for place, scores in launcher.each(_judge_pair, shared, pairs):
         name, regime = pairs[place]
@@ -40,11 +45,11 @@ def judge_all(
 
 
 def _judge_pair(
-    shared: tuple[Mapping[str, Controller], Mapping[str, World], int, int], pair: tuple[str, str]
+    shared: tuple[Mapping[tuple[str, str], Controller], Mapping[str, World], int, int],
+    pair: tuple[str, str],
 ) -> Scores:
     controllers, worlds, sessions, seed = shared
-    name, regime = pair
-    return judge(worlds[regime], controllers[name], sessions, seed)
+    return judge(worlds[pair[1]], controllers[pair], sessions, seed)
 
 
 BASELINES = ("edge_only", "device_only", "random")

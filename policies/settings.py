@@ -19,6 +19,7 @@ from policies.baselines import read_changes
 from policies.launcher import LauncherSettings
 from policies.league import RULES
 from policies.memory import ObservationSettings
+from policies.mixes import known_links, read_mix
 from policies.tracking import TrackingSettings
 
 
@@ -229,8 +230,8 @@ class RunSettings:
     """Everything a run needs, checked.
 
     Attributes:
-        scenario: The training mix, or what is judged.
-        regimes: The scenario of each link alone.
+        mix: The scenarios to train on side by side, with equal choices.
+        regimes: What is judged: the scenario of each link alone, or each part of a mix.
         model: The pair.
         controllers: To judge.
         tuning: Search budget of every tuned rule.
@@ -242,7 +243,7 @@ class RunSettings:
         seed: Of everything.
     """
 
-    scenario: Scenario
+    mix: tuple[Scenario, ...]
     regimes: dict[str, Scenario]
     model: ModelSettings
     controllers: tuple[ControllerSettings, ...]
@@ -254,11 +255,19 @@ class RunSettings:
     launcher: LauncherSettings
     seed: int
 
+    @property
+    def scenario(self) -> Scenario:
+        """The first of the mix, which has the choices of all."""
+        return self.mix[0]
+
 
 def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scenario]]:
     """The scenario of a composed configuration, and that of each of its links alone."""
     choices = dict(values["scenario"])
-    links = choices.pop("links")
+    del choices["train_on"]
+    if choices.pop("parts"):
+        raise InvalidSetting("scenario must have no parts here, got a mix; train.py takes it")
+    links = known_links(choices.pop("links"))
     kind = values["protocol"]
     whole = build_scenario(values["profile"], links, kind, **choices)
     alone = {
@@ -298,15 +307,30 @@ def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
     return tuple(chosen.values())
 
 
+def _read_regimes(
+    values: Mapping[str, Any],
+) -> tuple[tuple[Scenario, ...], dict[str, Scenario]]:
+    """Scenarios to train on, and those to judge; held-out ones name what to train on instead."""
+    other = values["scenario"]["train_on"]
+    parts = read_mix(values)
+    if other is not None:
+        mix, _ = _read_regimes({**values, "scenario": other})
+        return mix, parts or read_scenarios(values)[1]
+    if parts:
+        return tuple(parts.values()), parts
+    whole, alone = read_scenarios(values)
+    return (whole,), alone
+
+
 def read_run(values: Mapping[str, Any]) -> RunSettings:
     """Settings of ``train.py`` or ``evaluate.py`` from its composed configuration.
 
     Raises:
         InvalidSetting: If a name is unknown or a value impossible.
     """
-    scenario, regimes = read_scenarios(values)
+    mix, regimes = _read_regimes(values)
     return RunSettings(
-        scenario=scenario,
+        mix=mix,
         regimes=regimes,
         model=build(ModelSettings, values["model"], "model"),
         controllers=read_controllers(values["controllers"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting, RunConflict
+from covspec_core.scenario import Scenario
+from env.codec import Codec
 from env.play import World
 from env.rewards import RewardWeights
 from env.vector import CoVSpecVectorEnv
@@ -22,10 +24,11 @@ from policies.algorithms.models import FIGURES, new_model, schedule
 from policies.algorithms.settings import PPOSettings, Settings
 from policies.checkpoints import read_checkpoint, write_checkpoint
 from policies.imitation import demonstrations, hold_policy, imitate
-from policies.judging import judge, worth
+from policies.judging import judge_mix, worth
 from policies.learned import LearnedController
 from policies.memory import ObservationSettings
 from policies.networks import Network
+from policies.side_by_side import SideBySide, shares
 from policies.vec_env import SB3VecEnv
 
 
@@ -53,36 +56,50 @@ class Trainer:
 
     Args:
         settings: Of the algorithm.
-        train: Scenario, links and requests to learn from.
+        train: Scenarios with equal choices, links and requests to learn from, in equal shares.
         validation: The same to choose by.
         reward: Weights of the reward's terms while learning.
         seed: Of everything.
         validation_sessions: Sessions per validation.
-        teacher: Gives the controller to copy before learning.
+        teacher: Gives the controller of a scenario to copy before learning.
         observation: What the controller sees.
     """
 
     def __init__(
         self,
         settings: Settings,
-        train: World,
-        validation: World,
+        train: Sequence[World],
+        validation: Sequence[World],
         reward: RewardWeights,
         seed: int,
         validation_sessions: int = 256,
-        teacher: Callable[[], Controller] | None = None,
+        teacher: Callable[[Scenario], Controller] | None = None,
         observation: ObservationSettings | None = None,
     ) -> None:
         torch.set_num_threads(settings.threads)
         self.settings, self._validation = settings, validation
         self._sessions, self._seed, self._reward = validation_sessions, seed, reward
         self._shown = observation or ObservationSettings()
-        self.env = CoVSpecVectorEnv(settings.num_envs, world=train, reward=reward)
-        self._codec = replace(self.env.play.codec, fields=self._shown.fields)
-        batch = SB3VecEnv(self.env, settings.differential, settings.view, self._shown)
-        self.model: BaseAlgorithm = new_model(settings, batch, seed)
+        self._codec = replace(Codec.of(train[0].scenario), fields=self._shown.fields)
+        self.model: BaseAlgorithm = new_model(settings, self._batch(train), seed)
         self.progress = Progress()
         self._teacher = teacher
+
+    def _batch(self, worlds: Sequence[World]) -> SB3VecEnv | SideBySide:
+        settings, sizes = self.settings, shares(self.settings.num_envs, len(worlds))
+        batches = (
+            CoVSpecVectorEnv(size, world=world, reward=self._reward)
+            for size, world in zip(sizes, worlds, strict=True)
+        )
+        parts = [
+            SB3VecEnv(batch, settings.differential, settings.view, self._shown) for batch in batches
+        ]
+        return parts[0] if len(parts) == 1 else SideBySide(parts)
+
+    @property
+    def codec(self) -> Codec:
+        """Layout of observations and actions."""
+        return self._codec
 
     @property
     def steps(self) -> int:
@@ -103,18 +120,26 @@ class Trainer:
         if self.steps == 0 and isinstance(settings, PPOSettings) and settings.imitates:
             if self._teacher is None:
                 raise InvalidSetting("algorithm.imitation_rounds needs a teacher, got none")
-            self._copy(settings, self._teacher())
+            self._copy(settings, self._teacher)
         while self.steps < self.settings.total_steps:
             on_rollout(self._one_rollout())
             if should_stop():
                 return self.steps >= self.settings.total_steps
         return True
 
-    def _copy(self, settings: PPOSettings, teacher: Controller) -> None:
-        began = time.perf_counter()
-        shown, labels = demonstrations(
-            self.model.env, teacher, settings.imitation_rounds, self._seed
-        )
+    def _copy(self, settings: PPOSettings, teacher: Callable[[Scenario], Controller]) -> None:
+        began, env = time.perf_counter(), self.model.env
+        parts = env.parts if isinstance(env, SideBySide) else [env]
+        pairs = [
+            demonstrations(
+                part,
+                teacher(part.env.play.sessions.scenario),
+                settings.imitation_rounds,
+                self._seed,
+            )
+            for part in parts
+        ]
+        shown, labels = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
         imitate(
             self.model, shown, labels,
             settings.imitation_epochs, settings.learning_rate, self._seed,
@@ -152,7 +177,7 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         network = self.network()
         controller = LearnedController(self._codec, network)
-        scores = judge(self._validation, controller, self._sessions, self._seed)
+        scores = judge_mix(self._validation, lambda _: controller, self._sessions, self._seed)
         value = worth(scores, self._reward)
         if value > self.progress.best:
             self.progress.best, self.progress.best_network = value, network
@@ -207,6 +232,5 @@ class Trainer:
                 f"{folder} was trained with {state['asked']}, now asked for {self._asked}"
             )
         self.model, self.progress = state["model"], state["progress"]
-        self.env = self.model.env.env
         torch.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])  # noqa: NPY002

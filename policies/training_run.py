@@ -18,6 +18,7 @@ from covspec_core.errors import RunConflict
 from covspec_core.images import load_image
 from covspec_core.provenance import ROOT, provenance
 from covspec_core.reduction import reduction
+from covspec_core.scenario import Scenario
 from env.play import World
 from policies import figures
 from policies.algorithms.settings import PPOSettings, Settings, read_algorithm
@@ -25,7 +26,7 @@ from policies.card import write_card
 from policies.checkpoints import CHECKPOINT
 from policies.console import say
 from policies.factory import TunedOnce, make_controller
-from policies.judging import judge
+from policies.judging import judge_mix
 from policies.launcher import open_launcher
 from policies.learned import LearnedController, load_controller
 from policies.report import Judged, build_report, judge_all, write_report
@@ -94,8 +95,10 @@ class TrainingRun:
         self.folder, self._config, self._settings = folder, config, settings
         recording = settings.model.recorded()
         self._recording, self._resumed = recording, resumed
-        self._train = World.load(settings.scenario, "train", recording, settings.seed)
-        self._validation = World.load(settings.scenario, "validation", recording, settings.seed)
+        self._train, self._validation = (
+            [World.load(own, split, recording, settings.seed) for own in settings.mix]
+            for split in ("train", "validation")
+        )
         sessions = settings.judging.validation_sessions
         self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)
         self._trainer = Trainer(
@@ -106,22 +109,21 @@ class TrainingRun:
         if resumed and (folder / CHECKPOINT).exists():
             self._trainer.resume(folder)
 
-    def _teacher(self, algorithm: Settings) -> Callable[[], Controller] | None:
+    def _teacher(self, algorithm: Settings) -> Callable[[Scenario], Controller] | None:
         if not isinstance(algorithm, PPOSettings):
             return None
         chosen = ControllerSettings.named(algorithm.teacher)
-        scenario, seed = self._settings.scenario, self._settings.seed
-        return partial(make_controller, chosen, scenario, seed, self._tuned)
+        return partial(make_controller, chosen, seed=self._settings.seed, tuned=self._tuned)
 
-    def _make_rivals(self) -> dict[str, Callable[[], Controller]]:
+    def _make_rivals(self) -> dict[str, Callable[[Scenario], Controller]]:
         """Makers of the controllers to judge; a wrong one fails now, not after the training."""
         scenario, seed = self._settings.scenario, self._settings.seed
-        makers: dict[str, Callable[[], Controller]] = {}
+        makers: dict[str, Callable[[Scenario], Controller]] = {}
         for chosen in self._settings.controllers:
             name = str(chosen.values["path"]) if chosen.name == LEARNED else chosen.name
-            makers[name] = partial(make_controller, chosen, scenario, seed, self._tuned)
+            makers[name] = partial(make_controller, chosen, seed=seed, tuned=self._tuned)
             if chosen.kind != "tuned":
-                makers[name]()
+                makers[name](scenario)
         return makers
 
     def train(self, should_stop: Callable[[], bool]) -> bool:
@@ -163,16 +165,15 @@ class TrainingRun:
             "training_seconds": self._trainer.progress.seconds,
             "validation_worth": self._trainer.progress.best,
             "regimes": list(self._settings.regimes),
-            "protocol": self._settings.scenario.protocol.name,
+            "protocol": "+".join(dict.fromkeys(s.protocol.name for s in self._settings.mix)),
         }
         return self._trainer.controller(meta)
 
     def judge(self) -> Path:
         """Judge all controllers on held-out links and requests; the path of the report."""
         settings = self._settings
-        controllers = {name: make() for name, make in self._rivals.items()}
         learned = load_controller(self.folder / "policy")
-        controllers[LEARNED] = learned
+        controllers = {**self._rivals, LEARNED: lambda _: learned}
         split = settings.judging.split
         worlds = {
             regime: World.load(scenario, split, self._recording, settings.seed)
@@ -192,19 +193,26 @@ class TrainingRun:
         return self.folder / "report.md"
 
     def _draw(
-        self, judged: Judged, controllers: dict[str, Controller], worlds: dict[str, World]
+        self,
+        judged: Judged,
+        controllers: dict[str, Callable[[Scenario], Controller]],
+        worlds: dict[str, World],
     ) -> None:
         figures.speed_by_regime(judged, self.folder / "speed.png")
         rules = [name for name in ("tuned_rule", "paper_rule") if name in controllers]
         sessions, seed = self._settings.judging.validation_sessions, self._settings.seed
         rivals = {
-            name: float(judge(self._validation, controllers[name], sessions, seed).speedup.mean())
+            name: float(
+                judge_mix(self._validation, controllers[name], sessions, seed).speedup.mean()
+            )
             for name in rules
         }
         history = self._trainer.progress.history
         figures.learning_curve(history, rivals, self.folder / "learning.png")
         world = next(iter(worlds.values()))
-        draw_timeline(world, controllers[LEARNED], seed, self.folder / "timeline.png")
+        draw_timeline(
+            world, controllers[LEARNED](world.scenario), seed, self.folder / "timeline.png"
+        )
         self._draw_kept(world.scenario.keep_levels)
 
     def _draw_kept(self, keeps: tuple[float, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from optuna.samplers import TPESampler
 
 from covspec_core.scenario import Scenario
 from env.play import World
-from policies.judging import judge
+from policies.judging import judge_mix
 from policies.league import Rule
 from policies.search import longest_range
 
@@ -23,12 +23,17 @@ def _silent(trial: int, best: float) -> None:
 
 
 def tune(
-    world: World, rule: Rule, trials: int, sessions: int, seed: int, progress: Progress = _silent
+    worlds: Sequence[World],
+    rule: Rule,
+    trials: int,
+    sessions: int,
+    seed: int,
+    progress: Progress = _silent,
 ) -> tuple[Any, float]:
     """Constants of a rule with the best mean speed-up, under the scenario's gate.
 
     Args:
-        world: Training scenario, links and requests.
+        worlds: Training scenarios with equal choices, links and requests.
         rule: Which one.
         trials: Search budget; a rule with a grid has all of it tried instead, be it more or less.
         sessions: Sessions per trial, the same for all.
@@ -40,21 +45,22 @@ def tune(
     """
 
     def speedup(constants: Any) -> float:
-        controller = rule.make(world.scenario, constants)
-        return float(judge(world, controller, sessions, seed).speedup.mean())
+        scores = judge_mix(worlds, lambda own: rule.make(own, constants), sessions, seed)
+        return float(scores.speedup.mean())
 
+    scenario = worlds[0].scenario
     if rule.grid is not None:
-        return _best_of(rule.grid(world.scenario), speedup, progress)
+        return _best_of(rule.grid(scenario), speedup, progress)
     assert rule.suggest is not None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
-    if _allows(world.scenario, rule.constants()):
+    if _allows(scenario, rule.constants()):
         study.enqueue_trial(asdict(rule.constants()))
     for number in range(trials):
         trial = study.ask()
-        study.tell(trial, speedup(rule.suggest(trial, world.scenario)))
+        study.tell(trial, speedup(rule.suggest(trial, scenario)))
         progress(number + 1, study.best_value)
-    return rule.suggest(study.best_trial, world.scenario), study.best_value
+    return rule.suggest(study.best_trial, scenario), study.best_value
 
 
 def _best_of(

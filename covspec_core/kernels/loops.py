@@ -139,13 +139,14 @@ def replayed_statuses(sessions, rows, texts, tokens, chances, costs, table, stat
 
 
 @loop
-def draw_sessions(sessions, rows, factors, links):
+def draw_sessions(sessions, rows, factors, draw, links):
     """Links and speeds of some sessions, each wholly decided by its seed.
 
     Args:
         sessions: Their seeds are set.
         rows: Which of them.
         factors: Least and greatest factors of device and edge, drawn log-uniformly, ``[2, 2]``.
+        draw: Which of many independent draws of them.
         links: Number of links, and the period of their table in slots and seconds a slot.
     """
     n, slots, slot_s = links
@@ -156,7 +157,8 @@ def draw_sessions(sessions, rows, factors, links):
         s.offset_s = rec.unit(rec.absorb(stream, OFFSET)) * (slots * slot_s)
         for i in range(2):
             low, high = factors[i]
-            factor = low * (high / low) ** rec.unit(rec.absorb(stream, FACTORS + np.uint64(i)))
+            drawn = rec.absorb(rec.absorb(stream, FACTORS + np.uint64(i)), draw)
+            factor = low * (high / low) ** rec.unit(drawn)
             if i == 0:
                 s.device_factor = factor
             else:

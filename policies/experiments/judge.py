@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,15 @@ def run(config: dict[str, Any]) -> Findings:
     settings = read_run(config)
     recording = settings.model.recorded()
     train = TunedOnce(
-        lambda: World.load(settings.scenario, "train", recording, settings.seed),
+        lambda: [World.load(own, "train", recording, settings.seed) for own in settings.mix],
         settings.tuning, settings.seed, say,
     )  # fmt: skip
     controllers = {
-        c.name: make_controller(c, settings.scenario, settings.seed, train)
+        c.name: partial(make_controller, c, seed=settings.seed, tuned=train)
         for c in settings.controllers
     }
+    for make in controllers.values():
+        make(settings.scenario)  # a wrong one fails before anything is played
     worlds = {
         regime: World.load(scenario, settings.judging.split, recording, settings.seed)
         for regime, scenario in settings.regimes.items()

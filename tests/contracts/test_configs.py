@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 
 from covspec_core.links.network import NetworkLink
 from covspec_core.scenario import Scenario
-from env.presets import CONF, build
+from env.presets import CONF, build, preset
 from env.rewards import RewardWeights
 from policies.algorithms.settings import KINDS, read_algorithm
 from policies.console import plain
@@ -41,6 +41,7 @@ def files(group):
 
 
 GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - set(NO_GROUPS))
+EMULATED = [name for name in files("link") if preset("link", name)["kind"] != "trace"]
 CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
 
@@ -65,7 +66,7 @@ def entry_of(group):
 def choice(group, name):
     """Overrides that choose a file."""
     if group == "link":
-        given = ["scenario.links.custom.traces_dir=somewhere"] if name == "measured" else []
+        given = [] if name in EMULATED else ["scenario.links.custom.traces_dir=somewhere"]
         return ["scenario=custom", f"link@scenario.links.custom={name}", *given]
     chosen = f"+{group}={name}" if group in ADDED and entry_of(group) is None else f"{group}={name}"
     return [chosen, *(GIVEN.get(name, []) if group == "scenario" else [])]
@@ -89,12 +90,13 @@ def test_every_file_composes_and_builds(group, name):
     if name == "base":
         overrides.append("+link@scenario.links.paper=paper")
     values = composed(entry, *overrides)
-    scenario, regimes = read_scenarios(values)
-    assert isinstance(scenario, Scenario)
-    assert regimes
+    if entry != "train":
+        assert isinstance(read_scenarios(values)[0], Scenario)
     assert isinstance(build(ModelSettings, values["model"], "model"), ModelSettings)
     if entry == "train":
         settings = read_run(values)
+        assert settings.regimes
+        assert all(isinstance(own, Scenario) for own in settings.mix)
         assert isinstance(settings.reward, RewardWeights)
         assert isinstance(settings.tracking, TrackingSettings)
         kind = values["algorithm"]["kind"]
@@ -118,11 +120,11 @@ def test_an_entry_composes_as_it_stands(entry):
 def test_the_regimes_of_all_and_of_networks_are_every_link_but_the_measured():
     _, regimes = read_scenarios(composed("train", "scenario=all"))
     _, networks = read_scenarios(composed("train", "scenario=networks"))
-    assert sorted([*regimes, *networks]) == sorted(set(files("link")) - {"measured"})
+    assert sorted([*regimes, *networks]) == EMULATED
     assert all(isinstance(alone.link, NetworkLink) for alone in networks.values())
 
 
-@pytest.mark.parametrize("link", sorted(set(files("link")) - {"measured"}))
+@pytest.mark.parametrize("link", EMULATED)
 def test_every_link_is_a_scenario_of_its_own(link):
     whole, regimes = read_scenarios(composed("train", f"scenario={link}"))
     assert list(regimes) == [link]

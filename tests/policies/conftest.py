@@ -75,7 +75,11 @@ def random_network(codec, seed=0, hidden=16):
 def make_trainer(
     scenario, recording, settings=TINY, seed=0, teacher=None, observation=None, **changes
 ):
-    worlds = (World.load(scenario, split, recording) for split in ("train", "validation"))
+    scenarios = scenario if isinstance(scenario, list) else [scenario]
+    worlds = (
+        [World.load(own, split, recording) for own in scenarios]
+        for split in ("train", "validation")
+    )
     reward = RewardWeights(time=20.0)
     return Trainer(
         replace(settings, **changes), *worlds, reward, seed,

@@ -100,8 +100,8 @@ def test_judging_on_processes_gives_the_same_scores(recording):
         for regime, bps in (("slow", 3e4), ("fast", 1e6))
     }
     made = lambda: {  # noqa: E731 (each launcher gets controllers that nobody used before)
-        "rule": AdaptiveRule(scenario, RuleSettings(keep=1 / 3, longest=5)),
-        "random": Random(scenario, 3),
+        "rule": lambda own: AdaptiveRule(own, RuleSettings(keep=1 / 3, longest=5)),
+        "random": lambda own: Random(own, 3),
     }
     one, other = (
         judge_all(made(), worlds, 6, 1, lambda line: None, launcher)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -38,7 +39,10 @@ def judged(controllers, recording):
     worlds = {
         name: World.load(toy_scenario(bps=bps), "test", recording) for name, bps in REGIMES.items()
     }
-    return judge_all(controllers, worlds, 8, 0, lambda line: None)
+    makers = {
+        name: partial(lambda own, _: own, controller) for name, controller in controllers.items()
+    }
+    return judge_all(makers, worlds, 8, 0, lambda line: None)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,81 @@
+"""Several scenarios side by side: a training mix over protocols, hardware and links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from covspec_core.errors import InvalidSetting
+from covspec_core.scenario import Scenario
+from env.presets import build, build_scenario, preset
+from policies.console import say
+
+TRACES_DIR = "COVSPEC_TRACES_DIR"
+"""Environment variable with the folder of measured traces, read by files of ``conf/link``."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one scenario of a mix has of its own; see a file of ``conf/scenario`` with parts.
+
+    Attributes:
+        protocol: File of the group ``protocol``; that of the run if ``None``.
+        base: File of the group ``profile``; that of the run if ``None``.
+        profile: Values laid over it.
+        links: Links of the mix that it keeps to; all if empty.
+        device_factor: Range instead of the scenario's.
+        edge_factor: The same for the edge.
+    """
+
+    protocol: str | None = None
+    base: str | None = None
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    links: tuple[str, ...] = ()
+    device_factor: tuple[float, ...] | None = None
+    edge_factor: tuple[float, ...] | None = None
+
+    def scenario(self, values: Mapping[str, Any], links: Mapping[str, Any]) -> Scenario:
+        """The scenario of this part within a composed configuration."""
+        unknown = sorted(set(self.links) - set(links))
+        if unknown:
+            raise InvalidSetting(f"links of a part must be among {sorted(links)}, got {unknown}")
+        choices = {
+            k: v for k, v in values["scenario"].items() if k not in ("links", "parts", "train_on")
+        }
+        own = {"device_factor": self.device_factor, "edge_factor": self.edge_factor}
+        profile = values["profile"] if self.base is None else preset("profile", self.base)
+        return build_scenario(
+            {**profile, **self.profile},
+            {name: link for name, link in links.items() if name in (self.links or links)},
+            values["protocol"] if self.protocol is None else preset("protocol", self.protocol),
+            **choices | {name: factor for name, factor in own.items() if factor is not None},
+        )
+
+
+def read_mix(values: Mapping[str, Any]) -> dict[str, Scenario]:
+    """The scenarios of a composed configuration by part; none if it has no parts.
+
+    Raises:
+        InvalidSetting: If a name is unknown or a value is wrong.
+    """
+    links = known_links(values["scenario"]["links"])
+    parts = values["scenario"]["parts"]
+    return {
+        name: build(Part, part or {}, f"scenario.parts.{name}").scenario(values, links)
+        for name, part in parts.items()
+    }
+
+
+def known_links(links: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Links whose measurements are at hand; a line says which are left out.
+
+    Raises:
+        InvalidSetting: If none is left.
+    """
+    missing = [name for name, link in links.items() if link.get("traces_dir", "") is None]
+    if missing and len(missing) == len(links):
+        raise InvalidSetting(f"{missing} need measured traces: set {TRACES_DIR} to their folder")
+    for name in missing:
+        say(f"regime {name} is left out: it needs measured traces, set {TRACES_DIR}")
+    return {name: link for name, link in links.items() if name not in missing}

@@ -1,0 +1,154 @@
+"""A training mix, and regimes held out of it, as the files of ``conf/scenario`` have them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from covspec_core.constants import status_constants
+from covspec_core.errors import InvalidSetting
+from covspec_core.links.traces import TraceLink
+from covspec_core.rounds import RoundAction
+from env.codec import RANGES, Codec
+from env.play import World
+from env.presets import CONF
+from policies.console import plain
+from policies.factory import make_controller
+from policies.judging import concatenate, judge, judge_mix
+from policies.mixes import TRACES_DIR
+from policies.rules import Fixed
+from policies.settings import ControllerSettings, read_run, read_scenarios
+from tests.policies.conftest import toy_scenario
+
+HELD_OUT = ("heldout_links", "heldout_technology", "heldout_hardware")
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(Path(CONF)), version_base=None):
+        return plain(compose("train", overrides=["controllers=[]", *overrides]))
+
+
+@pytest.fixture(autouse=True)
+def _traces(monkeypatch):
+    monkeypatch.setenv(TRACES_DIR, "somewhere")
+
+
+def links_of(scenario):
+    parts = getattr(scenario.link, "parts", None)
+    return list(parts.values()) if parts else [scenario.link]
+
+
+def plan_of(scenario):
+    """A scenario with its links by name: mixtures are never equal."""
+    return replace(scenario, link=None), getattr(scenario.link, "parts", scenario.link)
+
+
+def test_a_mix_has_every_protocol_and_more_than_one_hardware():
+    run = read_run(composed("scenario=mix"))
+    assert tuple(run.regimes.values()) == run.mix
+    names = {own.protocol.name for own in run.mix}
+    assert names == {"decoupled", "coupled", "progressive", "full"}
+    assert len({own.profile for own in run.mix}) >= 3
+    assert len({Codec.of(own) for own in run.mix}) == 1
+
+
+def test_no_two_parts_of_the_mix_look_the_same():
+    mix = read_run(composed("scenario=mix")).mix
+    told = [tuple(status_constants(own).values()) for own in mix]
+    assert len(set(told)) == len(told)
+
+
+def test_what_is_told_of_every_regime_lies_within_its_range():
+    for name in ("mix", *HELD_OUT):
+        for own in read_run(composed(f"scenario={name}")).regimes.values():
+            for field, value in status_constants(own).items():
+                low, high = RANGES[field]
+                assert low <= value <= high, (name, field)
+
+
+@pytest.mark.parametrize("name", HELD_OUT)
+def test_a_held_out_scenario_is_judged_after_training_on_the_mix(name):
+    run, mix = read_run(composed(f"scenario={name}")), read_run(composed("scenario=mix"))
+    assert [plan_of(own) for own in run.mix] == [plan_of(own) for own in mix.mix]
+    assert not set(run.regimes) & set(mix.regimes)
+    assert all(Codec.of(own) == Codec.of(run.mix[0]) for own in run.regimes.values())
+
+
+def test_held_out_hardware_lies_outside_that_of_the_mix():
+    run = read_run(composed("scenario=heldout_hardware"))
+    for name, own in run.regimes.items():
+        for seen in run.mix:
+            factors = ("device_factor", "edge_factor")
+            beyond = [
+                getattr(own, f)[0] >= getattr(seen, f)[1]
+                or getattr(own, f)[1] <= getattr(seen, f)[0]
+                for f in factors
+            ]
+            assert own.profile != seen.profile or any(beyond), name
+
+
+def test_held_out_links_are_no_links_of_the_mix():
+    trained = [link for own in read_run(composed("scenario=mix")).mix for link in links_of(own)]
+    assert not any(isinstance(link, TraceLink) for link in trained)
+    for name in ("heldout_links", "heldout_technology"):
+        for own in read_run(composed(f"scenario={name}")).regimes.values():
+            assert all(link not in trained for link in links_of(own))
+
+
+def test_without_traces_what_needs_them_is_left_out_with_a_line(monkeypatch, capsys):
+    monkeypatch.delenv(TRACES_DIR)
+    run = read_run(composed("scenario=heldout_technology"))
+    assert list(run.regimes) == ["umts_driving"]
+    assert f"regime umts_bus is left out: it needs measured traces, set {TRACES_DIR}" in (
+        "".join(capsys.readouterr())
+    )
+    with pytest.raises(InvalidSetting, match=f"need measured traces: set {TRACES_DIR}"):
+        read_run(composed("scenario=heldout_links"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+scenario.parts.full.colour=red", "parts.full allows.*unknown.*colour"),
+        ("scenario.parts.full.protocol=pigeon", "protocol must be one of.*got 'pigeon'"),
+        ("+scenario.parts.full.base=abacus", "profile must be one of.*got 'abacus'"),
+        ("+scenario.parts.full.links=[moon]", "links of a part must be among.*moon"),
+        ("+scenario.parts.full.device_factor=[2.0,1.0]", "device_factor must ascend"),
+        ("+scenario.parts.full.profile.colour=1", "profile allows.*colour"),
+    ],
+)
+def test_a_wrong_part_gives_one_clear_error(override, message):
+    with pytest.raises(InvalidSetting, match=message):
+        read_run(composed("scenario=mix", override))
+
+
+def test_a_part_may_keep_to_some_links():
+    run = read_run(composed("scenario=mix", "+scenario.parts.full.links=[paper,fading]"))
+    assert list(run.regimes["full"].link.parts) == ["paper", "fading"]
+    assert len(run.regimes["coupled"].link.parts) == 9
+
+
+def test_what_plays_one_scenario_takes_no_mix():
+    with pytest.raises(InvalidSetting, match="no parts here"):
+        read_scenarios(composed("scenario=mix"))
+
+
+def test_a_mix_is_judged_in_equal_shares(recording):
+    worlds = [World.load(toy_scenario(n), "test", recording) for n in ("coupled", "full")]
+    action = RoundAction(1.0, 3, 1)
+    mixed = judge_mix(worlds, lambda _: Fixed(action), 5, 7)
+    parts = {str(i): judge(world, Fixed(action), 3, 7) for i, world in enumerate(worlds)}
+    assert (mixed.seconds == concatenate(parts).seconds).all()
+
+
+def test_a_rule_is_made_for_the_scenario_that_it_plays():
+    rule = ControllerSettings.named("paper_rule")
+    made = []
+    for own in read_run(composed("scenario=mix")).mix:
+        make = partial(make_controller, rule, seed=0, tuned=lambda kind: None)
+        made.append(make(own))
+    assert len({id(controller) for controller in made}) == len(made)
