@@ -94,7 +94,6 @@ def test_no_more_pieces_are_taken_than_there_is_room_for():
 
 
 def test_judging_on_processes_gives_the_same_scores(recording):
-    scenario = toy_scenario()
     worlds = {
         regime: World.load(toy_scenario(bps=bps), "test", recording)
         for regime, bps in (("slow", 3e4), ("fast", 1e6))
