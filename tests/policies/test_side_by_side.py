@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
+from covspec_core.rounds import Actions, RoundAction
+from env.play import Play, World
+from env.rewards import RewardWeights
 from env.vector import CoVSpecVectorEnv
+from policies.rules import Fixed
 from policies.side_by_side import SideBySide, shares
 from policies.vec_env import SB3VecEnv
 from tests.policies.conftest import make_trainer, toy_scenario
@@ -111,9 +115,23 @@ def test_a_mix_trains_and_goes_on_from_a_checkpoint_as_if_nothing_had_happened(r
         np.testing.assert_array_equal(list(one.values()), list(other.values()))
 
 
-def test_a_mix_has_no_single_teacher(recording):
+def test_each_part_of_a_mix_copies_a_teacher_of_its_own(recording):
+    scenarios = [toy_scenario(name) for name in PROTOCOLS]
+    taught = []
+
+    def teacher(scenario):
+        taught.append(scenario.protocol.name)
+        return Fixed(RoundAction(1 / 3, 2, 1))
+
     trainer = make_trainer(
-        [toy_scenario(name) for name in PROTOCOLS], recording, teacher=object, imitation_rounds=2
-    )
-    with pytest.raises(InvalidSetting, match="imitation_rounds must be 0 for a mix"):
-        trainer.run(lambda row: None)
+        scenarios, recording, teacher=teacher, imitation_rounds=8, imitation_epochs=30,
+        value_rollouts=100, learning_rate=1e-2,
+    )  # fmt: skip
+    trainer.run(lambda row: None, lambda: True)
+    assert taught == list(PROTOCOLS)
+    copied = trainer.controller(network=trainer.network())
+    for world in (World.load(own, "test", recording) for own in scenarios):
+        play = Play(world, world.replay(20), 20, RewardWeights())
+        play.begin(np.arange(20))
+        wanted = play.codec.index(Actions.full(20, RoundAction(1 / 3, 2, 1)))
+        assert (copied.indices(play.observe()) == wanted).all(1).mean() > 0.9

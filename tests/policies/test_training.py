@@ -84,7 +84,7 @@ def weights(trainer):
 
 @pytest.fixture(scope="module")
 def teacher():
-    return lambda: AdaptiveRule(toy_scenario(), RuleSettings(gate_threshold=float("inf"), width=2))
+    return lambda own: AdaptiveRule(own, RuleSettings(gate_threshold=float("inf"), width=2))
 
 
 @pytest.mark.parametrize("taught", [False, True])
