@@ -52,7 +52,7 @@ def test_judging_equals_a_slow_loop_over_single_engines(recording, name, protoco
     for i in range(6):
         controller = MAKERS[name](scenario)
         controller.begin(1)
-        engine = Engine(scenario, world.links, world.replay(1))
+        engine = Engine(world.scenario, world.links, world.replay(1))
         status = engine.begin(int(mix(3, np.array([i]))[0]))
         sums = dict.fromkeys(("tokens", "bytes", "deviations", "charged", "energy_j", "rounds"), 0)
         over = False
@@ -74,7 +74,7 @@ def test_time_to_first_token_is_that_of_the_slow_loop(recording):
     scenario = toy_scenario(requests=2)
     world = World.load(scenario, "test", recording)
     controller = MAKERS["fixed"](scenario)
-    engine = Engine(scenario, world.links, world.replay(1))
+    engine = Engine(world.scenario, world.links, world.replay(1))
     engine.begin(int(mix(0, np.array([0]))[0]))
     begun_s, waited, fresh, over = 0.0, [], True, False
     while not over:
