@@ -47,7 +47,7 @@ def test_costs_are_shares_of_a_step_of_the_edge():
 
 def test_they_stay_through_rounds_requests_and_sessions(recording):
     scenario = make_scenario()
-    source = ReplaySource(recording, scenario.protocol, 5, scenario.draft_lengths[-1])
+    source = ReplaySource(recording, scenario.protocol, 5)
     sessions = Sessions(scenario, realise_links(scenario, 0), source, 5)
     action = Actions.full(5, RoundAction(1.0, 3, 1))
     sessions.begin(np.arange(5), np.arange(5, dtype=np.uint64))
