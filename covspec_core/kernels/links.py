@@ -18,13 +18,13 @@ _NO_RATE = 1e-200
 @inner
 def locate(time_s, slot_s, slots):
     """Start of the period that holds a moment, and the slot within it."""
-    if np.isinf(time_s):  # what follows a transfer without end; any slot will do
+    if not np.isfinite(time_s):  # what follows a transfer without end; any slot will do
         return 0.0, 0
     period_s, origin_s = slots * slot_s, 0.0
     if not 0.0 <= time_s < period_s:
         origin_s = np.floor(time_s / period_s) * period_s
     # Rounding may reach the period's end.
-    return origin_s, min(int((time_s - origin_s) / slot_s), slots - 1)
+    return origin_s, max(min(int((time_s - origin_s) / slot_s), slots - 1), 0)
 
 
 @inner

@@ -199,7 +199,8 @@ def _ahead(s, r, c):
             steps = np.floor(r.window_s / step_s)
         else:
             steps = np.floor((r.window_s - step_s) / (step_s * branch_factor(c, r.width)))
-        r.branch_steps = int(min(max(steps, 0.0), float(c.longest)))
+        if steps > 0:
+            r.branch_steps = int(min(steps, float(c.longest)))
 
 
 @inner
