@@ -307,14 +307,14 @@ def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
     return tuple(chosen.values())
 
 
-def _read_regimes(
+def read_regimes(
     values: Mapping[str, Any],
 ) -> tuple[tuple[Scenario, ...], dict[str, Scenario]]:
     """Scenarios to train on, and those to judge; held-out ones name what to train on instead."""
     other = values["scenario"]["train_on"]
     parts = read_mix(values)
     if other is not None:
-        mix, _ = _read_regimes({**values, "scenario": other})
+        mix, _ = read_regimes({**values, "scenario": other})
         return mix, parts or read_scenarios(values)[1]
     if parts:
         return tuple(parts.values()), parts
@@ -328,7 +328,7 @@ def read_run(values: Mapping[str, Any]) -> RunSettings:
     Raises:
         InvalidSetting: If a name is unknown or a value impossible.
     """
-    mix, regimes = _read_regimes(values)
+    mix, regimes = read_regimes(values)
     return RunSettings(
         mix=mix,
         regimes=regimes,

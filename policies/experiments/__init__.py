@@ -21,7 +21,7 @@ class Findings(NamedTuple):
     text: str
 
 
-EXPERIMENTS: Final = ("judge", "ablations", "accuracy", "paper_tables")
+EXPERIMENTS: Final = ("judge", "ablations", "accuracy", "paper_tables", "league")
 
 
 def experiment(settings: Mapping[str, Any]) -> Callable[[dict[str, Any]], Findings]:

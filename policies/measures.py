@@ -1,0 +1,141 @@
+"""Measures over training seeds and sessions, as Agarwal et al. have them (arXiv 2108.13264).
+
+A controller's scores are a matrix ``[seeds, sessions]`` a regime; a rule has one seed. What the
+paper calls a run is a training seed here, and its tasks are sessions. Intervals are 95 % percentile
+bootstraps: seeds are drawn anew, the same in all regimes as one network plays them all, and
+sessions within each regime (the strata), the same for all controllers as they share requests,
+links and noise. ``rliable`` itself draws runs alone and would bring pandas, seaborn and
+statsmodels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import trim_mean
+
+from covspec_core.rounds import Floats, Ints
+
+TRIM = 0.25
+"""Share of the scores that an interquartile mean leaves out at either end."""
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """How often every seed and session is in each resample.
+
+    Attributes:
+        seeds: Shape ``[B, N]``.
+        sessions: Shape ``[B, S]``, regime after regime.
+    """
+
+    seeds: Ints
+    sessions: Ints
+
+    @staticmethod
+    def of(seeds: int, strata: Sequence[int], seed: int, resamples: int = RESAMPLES) -> Draws:
+        """Draw with replacement.
+
+        Args:
+            seeds: Training seeds; a single one is always drawn.
+            strata: Sessions of each regime.
+            seed: Of the draws; sessions do not depend on the number of seeds.
+            resamples: How many.
+        """
+        rng = np.random.default_rng([seed, 0])
+        parts = [rng.multinomial(n, np.full(n, 1 / n), resamples) for n in strata]
+        own = np.random.default_rng([seed, 1]).multinomial(
+            seeds, np.full(seeds, 1 / seeds), resamples
+        )
+        return Draws(own, np.concatenate(parts, axis=1))
+
+    def means(self, scores: Floats) -> Floats:
+        """Mean of a matrix ``[N, S]`` in every resample, shape ``[B]``."""
+        total: Floats = ((self.seeds @ scores) * self.sessions).sum(1)
+        return total / scores.size
+
+    def trimmed_means(self, scores: Floats) -> Floats:
+        """Interquartile mean of a matrix ``[N, S]`` in every resample, shape ``[B]``."""
+        order = np.argsort(scores, axis=None, kind="stable")
+        seed, session = np.divmod(order, scores.shape[1])
+        ranked = scores.ravel()[order]
+        cut = int(TRIM * scores.size)
+        found = np.empty(len(self.seeds))
+        for i, (seeds, sessions) in enumerate(zip(self.seeds, self.sessions, strict=True)):
+            ends = np.cumsum(seeds[seed] * sessions[session])
+            inside = np.clip(ends, cut, scores.size - cut)
+            found[i] = np.diff(inside, prepend=cut) @ ranked / (scores.size - 2 * cut)
+        return found
+
+
+def interval(values: Floats) -> list[float]:
+    """Middle 95 % of the resamples."""
+    return [float(bound) for bound in np.percentile(values, (2.5, 97.5))]
+
+
+def interquartile_mean(scores: Floats) -> float:
+    """Mean of the middle half of all scores, seeds and sessions pooled."""
+    return float(trim_mean(scores, TRIM, axis=None))
+
+
+def summary(scores: Floats, draws: Draws) -> dict[str, Any]:
+    """Mean and interquartile mean with their intervals."""
+    return {
+        "mean": float(scores.mean()),
+        "mean_ci95": interval(draws.means(scores)),
+        "iqm": interquartile_mean(scores),
+        "iqm_ci95": interval(draws.trimmed_means(scores)),
+    }
+
+
+def improvement(ours: Floats, theirs: Floats, draws: Draws) -> dict[str, Any]:
+    """Chance that a seed of ours is faster in a session; ties count half (their equation 5).
+
+    Args:
+        ours: Scores ``[N, S]``.
+        theirs: Scores ``[1, S]`` of the same sessions.
+        draws: Resamples of ours.
+    """
+    close = np.isclose(ours, theirs, rtol=1e-9, atol=0.0)
+    better = np.where(close, 0.5, ours > theirs)
+    return {"probability": float(better.mean()), "ci95": interval(draws.means(better))}
+
+
+def gain(ours: Floats, theirs: Floats, draws: Draws) -> dict[str, Any]:
+    """Gain in mean score over another controller on the same sessions, in percent."""
+    one = Draws(np.ones((len(draws.seeds), 1), dtype=np.int64), draws.sessions)
+    ratios = draws.means(ours) / one.means(theirs) - 1
+    point = float(ours.mean() / theirs.mean() - 1)
+    return {"gain_percent": 100 * point, "ci95": interval(100 * ratios)}
+
+
+def gap_closed(ours: Floats, theirs: Floats, oracle: Floats, draws: Draws) -> dict[str, Any]:
+    """Share of the way from a rule's mean score to an oracle's; ``None`` where there is no way.
+
+    Args:
+        ours: Scores ``[N, S]``.
+        theirs: Scores ``[1, S]`` of the rule on the same sessions.
+        oracle: Scores ``[1, S]`` of the bound.
+        draws: Resamples of ours.
+    """
+    one = Draws(np.ones((len(draws.seeds), 1), dtype=np.int64), draws.sessions)
+    way, whole = draws.means(ours) - one.means(theirs), one.means(oracle) - one.means(theirs)
+    if oracle.mean() <= theirs.mean() or (whole <= 0).any():
+        return {"gap_closed": None, "ci95": None}
+    point = (ours.mean() - theirs.mean()) / (oracle.mean() - theirs.mean())
+    return {"gap_closed": float(point), "ci95": interval(way / whole)}
+
+
+def profile(scores: Floats, levels: Floats, draws: Draws) -> dict[str, Any]:
+    """Share of seeds and sessions above every level (their score distribution), with a band."""
+    above = [(scores > level).astype(float) for level in levels]
+    bands = [interval(draws.means(share)) for share in above]
+    return {
+        "share": [float(share.mean()) for share in above],
+        "low": [low for low, _ in bands],
+        "high": [high for _, high in bands],
+    }
