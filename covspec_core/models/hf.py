@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache
 
 from covspec_core.errors import InvalidRequest, InvalidSetting
+from covspec_core.models.architectures import Picture
 from covspec_core.models.attention import eager
 from covspec_core.models.context import HFContext, check_numbers, within_memory
 from covspec_core.models.lean import LeanDecoder, unsupported
 from covspec_core.models.lean_context import prefill
+from covspec_core.models.lean_vision import LeanEncoder, unsupported_vision
 from covspec_core.models.loading import load_checkpoint
 from covspec_core.models.protocol import DECODERS, Context, Ids, Outputs, Prompt
 from covspec_core.models.wording import Wording
@@ -35,7 +37,8 @@ class HFModel:
         reads_encoder: Whether visual states hold the attention within the vision encoder, which
             costs a second pass of it.
         guide: Model whose attention the visual states hold as the verifier's.
-        decoder: Who runs the language model, one of ``protocol.DECODERS``.
+        decoder: Who runs the language model, one of ``protocol.DECODERS``. The encoder goes with
+            it: lean where it can be, unless this is ``library``.
 
     Raises:
         InvalidSetting: If nothing loads from ``name``, its architecture or the decoder for it is
@@ -71,6 +74,8 @@ class HFModel:
                 f"got early={self._early}, deep={self._deep}"
             )
         self._lean = self._make_lean(decoder)
+        lean_sight = decoder != "library" and unsupported_vision(self._net) is None
+        self._encoder = LeanEncoder(self._net.model) if lean_sight else None
 
     def _make_lean(self, decoder: str) -> LeanDecoder | None:
         if decoder not in DECODERS:
@@ -128,7 +133,7 @@ class HFModel:
         self._wording.check(question, self.max_tokens)
         picture = self._picture(image)
         with within_memory(self.name, f"an image of {image.width} x {image.height} pixels"):
-            features = self._architecture.features(self._net, picture)
+            features = self._features(picture)
         ids, keywords = self._wording.prompt(question, len(features))
         if len(ids) >= self.max_tokens:
             raise InvalidRequest(f"a prompt must fit {self.max_tokens} positions, got {len(ids)}")
@@ -145,6 +150,12 @@ class HFModel:
             guide=None if self._guide is None else self._guide.prompt(image, question),
             positions=places.cpu().numpy(),
         )
+
+    def _features(self, picture: Picture) -> torch.Tensor:
+        encoder = self._encoder
+        if encoder is not None and encoder.takes(picture["pixel_values"]):
+            return encoder.features(picture["pixel_values"])
+        return self._architecture.features(self._net, picture)
 
     def _picture(self, image: Any) -> dict[str, torch.Tensor]:
         try:

@@ -162,16 +162,16 @@ def _layer(module: Any) -> Layer:
     qkv = [attention.q_proj, attention.k_proj, attention.v_proj]
     return Layer(
         norm=module.input_layernorm.weight.detach(),
-        qkv=_fuse(qkv, "weight"),
-        qkv_bias=_fuse(qkv, "bias") if qkv[0].bias is not None else None,
+        qkv=fuse(qkv, "weight"),
+        qkv_bias=fuse(qkv, "bias") if qkv[0].bias is not None else None,
         out=attention.o_proj.weight.detach().t(),
         mlp_norm=module.post_attention_layernorm.weight.detach(),
-        gate_up=_fuse([mlp.gate_proj, mlp.up_proj], "weight"),
+        gate_up=fuse([mlp.gate_proj, mlp.up_proj], "weight"),
         down=mlp.down_proj.weight.detach().t(),
     )
 
 
-def _fuse(modules: Sequence[Any], name: str) -> Tensor:
+def fuse(modules: Sequence[Any], name: str) -> Tensor:
     """One tensor of several parameters, which become views of it."""
     parts = [getattr(module, name) for module in modules]
     whole = torch.cat([part.detach() for part in parts])

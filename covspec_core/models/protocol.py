@@ -14,7 +14,7 @@ Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
 DECODERS = ("auto", "lean", "library")
-"""Who runs a language model: the lean decoder wherever it can, that one, or the library."""
+"""Who runs a model: the lean code wherever it can, the lean decoder in any case, or the library."""
 
 
 class Outputs(NamedTuple):
