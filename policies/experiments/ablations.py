@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,8 @@ import yaml
 
 from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.provenance import provenance
+from covspec_core.scenario import Scenario
+from env.codec import Codec
 from env.play import World
 from env.presets import build, preset
 from policies.algorithms.settings import read_algorithm
@@ -23,7 +26,7 @@ from policies.console import say
 from policies.experiments import Findings
 from policies.factory import TunedOnce, make_controller
 from policies.judging import Scores, gain
-from policies.learned import load_controller
+from policies.learned import LearnedController, load_controller
 from policies.memory import ObservationSettings
 from policies.report import ALL, judge_all, table
 from policies.runs import claimed, new_run, write_json, write_text
@@ -188,21 +191,25 @@ def _judged(settings: RunSettings, asked: AblationSettings, folder: Path) -> dic
         for regime, scenario in settings.regimes.items()
     }
     tuned = TunedOnce(
-        lambda: World.load(settings.scenario, "train", recording, seed),
+        lambda: [World.load(own, "train", recording, seed) for own in settings.mix],
         settings.tuning, seed, say,
     )  # fmt: skip
+    judging = worlds, settings.judging.sessions, seed, say
     found = {}
     for name in asked.chosen:
         runs = [folder / f"{name}_seed{each}" / POLICY for each in asked.seeds]
-        learned = {run.parent.name: load_controller(run) for run in runs}
-        judged = judge_all(learned, worlds, settings.judging.sessions, seed, say)
-        took = [each.meta["training_seconds"] for each in learned.values()]
+        judged = judge_all({run.parent.name: partial(_loaded, run) for run in runs}, *judging)
+        took = [load_controller(run).meta["training_seconds"] for run in runs]
         found[name] = _study([by[ALL] for by in judged.values()], float(np.mean(took)))
     for chosen in settings.controllers:
-        rule = make_controller(chosen, settings.scenario, seed, tuned)
-        judged = judge_all({chosen.name: rule}, worlds, settings.judging.sessions, seed, say)
+        rule = partial(make_controller, chosen, seed=seed, tuned=tuned)
+        judged = judge_all({chosen.name: rule}, *judging)
         found[chosen.name] = _study([judged[chosen.name][ALL]], 0.0)
     return found
+
+
+def _loaded(folder: Path, scenario: Scenario) -> LearnedController:
+    return load_controller(folder, Codec.of(scenario))
 
 
 def _study(seeds: list[Scores], seconds: float) -> Study:

@@ -13,7 +13,6 @@ from covspec_core.errors import InvalidSetting, RunConflict
 from env.presets import CONF
 from policies.experiments import ablations
 from policies.experiments.ablations import AblationSettings, layered
-from policies.judging import judge
 from tests.policies.conftest import toy_recording
 
 STUDIES = {
@@ -60,19 +59,15 @@ def test_every_study_is_trained_with_every_seed_and_held_against_the_reference(c
     assert all(f"| {study} |" in page for study in found)
 
 
-def test_what_was_trained_is_not_trained_again(config, tmp_path, monkeypatch):
+def test_what_was_trained_is_not_trained_again(config, tmp_path):
     first = ablations.run(config).values["studies"]
-    judged = []
-
-    def counted(*args):
-        judged.append(args)
-        return judge(*args)
-
-    monkeypatch.setattr("policies.training.judge", counted)
+    heads = sorted((tmp_path / "study").glob("*/checkpoint.pkl"))
+    before = [head.stat().st_mtime_ns for head in heads]
     config["experiment"]["resume"] = str(tmp_path / "study")
     again = ablations.run(config).values["studies"]
     assert again == first
-    assert not judged
+    assert [head.stat().st_mtime_ns for head in heads] == before
+    assert len(before) == 4
     (tmp_path / "study" / "all_seed1" / "policy" / "controller.json").unlink()
     assert ablations.run(config).values["studies"] == first
 

@@ -10,7 +10,7 @@ import torch
 
 from covspec_core.engine import generate
 from covspec_core.errors import InvalidSetting, PolicyMismatch
-from env.codec import Codec
+from env.codec import RANGES, Codec
 from env.play import World
 from policies.algorithms.settings import KINDS, PPOSettings, QSettings, SACSettings, read_algorithm
 from policies.judging import judge
@@ -76,7 +76,7 @@ def test_the_exported_controller_acts_as_the_library_does(recording, tmp_path, k
             parameter.normal_(0.0, 0.5) if parameter.ndim > 1 else parameter.zero_()
     trainer.controller(network=trainer.network()).save(tmp_path)
     controller = load_controller(tmp_path, trainer.codec)
-    fields = list(trainer.codec.fields)
+    fields = list(RANGES)
     columns = [fields.index(name) for name in controller.codec.fields]
     controller.begin(32)
     same, rounds, seen = 0.0, 0, set()
