@@ -75,7 +75,9 @@ class Known(ReplaySource):
         index = self._index(place)
         chance = self._accepts(place, index) if knows_noise else self._accept.take(index)
         behind = self._ahead >= self._total[:, None]
-        return Text(np.where(behind, 1.0, chance), self._rank.take(index), self._total, limit)
+        return Text(
+            np.where(behind, 1.0, chance), self._rank.take(index), self._total.copy(), limit
+        )
 
 
 def requests_of(world: World, seeds: Keys) -> tuple[Keys, Floats]:
