@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import bootstrap, trim_mean
 
 from covspec_core.engine import Controller
+from covspec_core.errors import InvalidSetting
 from covspec_core.randomness import mix
 from covspec_core.rounds import Floats
 from covspec_core.scenario import Scenario
@@ -183,3 +184,39 @@ def gain(
         method="percentile", rng=np.random.default_rng(seed), batch=200,
     ).confidence_interval  # fmt: skip
     return {"gain_percent": point, "ci95": [float(interval.low), float(interval.high)]}
+
+
+def gap_closed(
+    ours: Scores, rule: Scores, oracle: Scores, seed: int = 0, resamples: int = 2000
+) -> dict[str, float | list[float]]:
+    """Share of the gap in mean speed-up from a rule to an oracle that a controller closes.
+
+    Args:
+        ours: Sessions of one controller.
+        rule: The same sessions under the rule: a share of 0.
+        oracle: The same sessions under the oracle: a share of 1.
+        seed: Of the resampling.
+        resamples: How many.
+
+    Returns:
+        ``gap_closed`` with a paired 95 % bootstrap interval ``ci95``.
+
+    Raises:
+        InvalidSetting: If the scores are of other sessions, or the oracle is not above the rule.
+    """
+    if not np.array_equal(rule.edge_only_s, oracle.edge_only_s) or not np.array_equal(
+        ours.edge_only_s, oracle.edge_only_s
+    ):
+        raise InvalidSetting("gap_closed needs the same sessions of all three, got others")
+    speeds = np.stack([ours.speedup, rule.speedup, oracle.speedup])
+    mine, low, high = speeds.mean(1)
+    if not high > low:
+        raise InvalidSetting(f"gap_closed needs an oracle above the rule, got {high} and {low}")
+    rows = np.random.default_rng(seed).integers(speeds.shape[1], size=(resamples, speeds.shape[1]))
+    own, least, most = speeds[:, rows].mean(2)
+    # A resample without a gap says nothing about shares of it, and bounds nothing.
+    shares = np.divide(
+        own - least, most - least, out=np.full(resamples, np.nan), where=most > least
+    )
+    bounds = np.nanpercentile(shares, [2.5, 97.5])
+    return {"gap_closed": float((mine - low) / (high - low)), "ci95": [*map(float, bounds)]}

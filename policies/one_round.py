@@ -13,7 +13,6 @@ from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys
 from covspec_core.scenario import MOST_TOKENS, Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import STATISTICS, Ahead, Drafted, Facts, Move, Outcome, Place, Requests
-from covspec_core.wire import WireProtocol
 from covspec_core.wire.sizes import STREAM_BYTES
 from env.play import World
 
@@ -77,14 +76,8 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
     Raises:
         InvalidSetting: If refusals cost more or less by chance, or blocks bring no bonus tokens.
     """
+    refuse_unknown_rounds(world)
     scenario = world.scenario
-    if scenario.protocol.top:
-        name = scenario.protocol.name
-        raise InvalidSetting(
-            f"oracles need refusals that cost the same, protocol {name} has two kinds"
-        )
-    if scenario.pre_verify or scenario.post_verify:
-        raise InvalidSetting("oracles need bonus tokens, pre_verify and post_verify must be off")
     script = _Script.of(scenario, len(seeds), modes)
     play = _in_every_mode(world, script, seeds, image_bytes, keep, modes)
     start_s = play.now_s.copy()
@@ -106,6 +99,21 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
         start_s.reshape(shape)[:, 0, 0], drafts[..., [0, -1]], ahead[..., :-1],
         seconds[..., n_drafts:],
     )  # fmt: skip
+
+
+def refuse_unknown_rounds(world: World) -> None:
+    """A refusal must cost the same whatever follows, and a block that stands bring a bonus token.
+
+    Raises:
+        InvalidSetting: If not.
+    """
+    scenario, name = world.scenario, world.scenario.protocol.name
+    if scenario.protocol.top:
+        raise InvalidSetting(
+            f"oracles need refusals that cost the same, protocol {name} has two kinds"
+        )
+    if scenario.pre_verify or scenario.post_verify:
+        raise InvalidSetting("oracles need bonus tokens, pre_verify and post_verify must be off")
 
 
 NEVER_S = 1e9
@@ -144,7 +152,7 @@ def _in_every_mode(
 ) -> Sessions:
     """Sessions whose rows are in the states of a script."""
     pair, mode, size = script.pair, script.mode, len(script.pair)
-    source = _Scripted(script, image_bytes[pair], world.scenario.protocol)
+    source = Scripted(script.refused, script.burst, image_bytes[pair])
     scenario = replace(world.scenario, deadline_s=np.inf, max_skipped=0)
     play = Sessions(scenario, world.links, source, size)
     play.begin(np.arange(size), seeds[pair])
@@ -162,11 +170,11 @@ def _in_every_mode(
     return play
 
 
-class _Scripted:
+class Scripted:
     """A :class:`~covspec_core.source.Source` whose rounds end as a script says."""
 
-    def __init__(self, script: _Script, image_bytes: Ints, kind: WireProtocol) -> None:
-        self._script, self._image_bytes = script, image_bytes
+    def __init__(self, refused: Bools, burst: Ints, image_bytes: Ints) -> None:
+        self._refused, self._burst, self._image_bytes = refused, burst, image_bytes
 
     def begin(self, rows: Ints, keys: Keys) -> Requests:
         """Requests of which only the image's size matters."""
@@ -183,14 +191,14 @@ class _Scripted:
 
     def finish(self, place: Place, move: Move) -> Outcome:
         """As the script says; a refusal hits the last token."""
-        script, nothing = self._script, np.zeros(len(move.length))
-        accepted = move.length - script.refused
+        nothing = np.zeros(len(move.length))
+        accepted = move.length - self._refused
         return Outcome(
             accepted=accepted,
             unjudged=np.zeros(len(accepted), dtype=np.int64),
-            rejected=script.refused,
+            rejected=self._refused,
             tail=np.zeros(len(accepted), dtype=bool),
-            emitted=np.where(move.alone, script.burst, accepted + 1),
+            emitted=np.where(move.alone, self._burst, accepted + 1),
             done=np.zeros(len(accepted), dtype=bool),
             deviations=np.zeros(len(accepted), dtype=np.int64),
             facts=Facts(nothing, nothing, nothing, nothing),

@@ -13,7 +13,8 @@ not on the clock; no position is judged twice; and a session is the sum of its r
 state is (position, one of these modes), and backward induction over positions is exact, for every
 keep level apart. Costs come from the engine (:mod:`policies.one_round`), texts and noise from the
 source that replays them. On links that change, the clock would be part of the state; they are
-refused (:mod:`policies.clairvoyant` searches there, and :func:`policies.known.frozen` stops them).
+refused (:mod:`policies.changing` puts it there, :mod:`policies.clairvoyant` searches with known
+outcomes, and :func:`policies.known.frozen` stops the links).
 
 The **outcome oracle** knows which drafted tokens will stand. The **law oracle** knows the target's
 text and the chance ``min(1, q(y) / p(y))`` of every position, and sees outcomes as they come; what
