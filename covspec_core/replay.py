@@ -1,9 +1,10 @@
 """Outcomes from a recording: exact for every sequence of actions, thousands of sessions at once.
 
 Exact in law for protocols with independent draws, bit by bit under shared noise. With a gate on
-the replay follows the recorded text and counts the unchecked tokens that differ from it. With an
-entropy stop it reads the entropies along the recorded text: what is committed is exact, but a block
-that leaves the text before its stop may really be shorter or longer than the replay charges.
+the replay follows the recorded text and counts the unchecked tokens that differ from it. With a
+stop it reads entropies and foreseen chances along the recorded text: what is committed is exact,
+but a block that leaves the text before its stop may really be shorter or longer than the replay
+charges.
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ def _tokens_of(recording: Recording, kind: WireProtocol, gate: str) -> Records:
     tokens["confidence"] = recording.margin
     if gate == "uncertainty":
         tokens["confidence"] = recording.column("agreement")
+    tokens["chance"] = recording.chances[..., 0]
     if kind.top:
         tokens["settled"] = recording.column("settled")
     return tokens.ravel()

@@ -36,7 +36,7 @@ from covspec_core.rounds import (
     Status,
 )
 from covspec_core.scenario import Scenario
-from covspec_core.source import STATISTICS, Column, Move, Outcome, Place, Source
+from covspec_core.source import STATISTICS, Column, Move, Outcome, Place, Source, Stops
 
 
 class Sessions:
@@ -188,8 +188,9 @@ class Sessions:
         self._settle(source, rounds, move, outcome)
 
     def _move(self, source: Source, rounds: Records) -> Move:
-        asked = rounds["asked"], rounds["sure"], rounds["entropy_stop"]
-        drafted = source.draft(self.place, *asked)
+        stops = Stops(rounds["entropy_stop"], rounds["chance_stop"])
+        length = np.where(rounds["give_up"], 0, rounds["asked"])
+        drafted = source.draft(self.place, length, rounds["sure"], stops)
         take_drafted(rounds, drafted)
         kernel().moves(self.records, rounds, self._costs)
         return move_of(rounds, not self.scenario.post_verify, self.scenario.pre_verify)
@@ -205,7 +206,8 @@ class Sessions:
             raise InvalidAction(f"actions must come for {self.size} sessions, got {len(actions)}")
         rounds = np.empty(self.size, ROUND)
         rounds["asked"], rounds["width"] = actions.draft_length, actions.branch_width
-        rounds["sure"], rounds["entropy_stop"] = actions.gate_threshold, actions.entropy_stop
+        rounds["sure"], rounds["give_up"] = actions.gate_threshold, actions.give_up
+        rounds["entropy_stop"], rounds["chance_stop"] = actions.entropy_stop, actions.chance_stop
         fits = kernel().ask(self.records, rounds, self._costs, self.scenario.requests)
         if self.scenario.pre_verify or not fits:
             self._check(actions)

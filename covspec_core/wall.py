@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.engine import Controller, realise_links
-from covspec_core.errors import Interrupted, InvalidRequest
+from covspec_core.errors import Interrupted, InvalidAction, InvalidRequest
 from covspec_core.exchange import Exchange, Message
 from covspec_core.kernels import kernel
 from covspec_core.links.channels import ConstantLink
@@ -133,6 +133,11 @@ class WallSessions(Sessions):
         self._start_s = self._clock()
         self.begin(_ONE, _SEED)
         self.now_s = self._seconds()
+
+    def _asked(self, actions: Actions) -> Records:
+        if actions.give_up.any():
+            raise InvalidAction("give_up must be false on the wall clock, got True")
+        return super()._asked(actions)
 
     def _seconds(self) -> Floats:
         return np.array([self._clock() - self._start_s])

@@ -131,6 +131,12 @@ class Play:
         """Observations of some sessions, ``[k, F]``."""
         return self.codec.encode(self.sessions.status_of(rows))
 
+    def masks(self) -> Bools:
+        """Choices of all sessions that are not pointless; see :meth:`env.codec.Codec.masks`."""
+        play = self.sessions
+        branches = not play.scenario.post_verify
+        return self.codec.masks(play.status(), play.limit - play.place.position, branches)
+
     def step(self, indices: NDArray[np.integer]) -> Step:
         """Play one round everywhere; sessions that are done must be begun again."""
         result = self.sessions.play(self.codec.decode(indices))

@@ -88,8 +88,12 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         return step.observations[0], float(step.rewards[0]), bool(step.done[0]), False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Choices that make a difference now, shape ``[sum of sizes]``, for MaskablePPO."""
-        return self.play.codec.masks(self.play.sessions.status())[0]
+        """Choices that are not pointless, all parts in a row (as sb3-contrib's MaskablePPO asks).
+
+        See :meth:`env.codec.Codec.masks`.
+        """
+        masks: NDArray[np.bool_] = self.play.masks()[0]
+        return masks
 
     def _info(self, step: Step) -> dict[str, Any]:
         info: dict[str, Any] = {"round": step.result.row(0)}

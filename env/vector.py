@@ -94,8 +94,8 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
         return observations, step.rewards, step.done, np.zeros(self.num_envs, dtype=bool), infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Choices that make a difference now, shape ``[B, sum of sizes]``, for MaskablePPO."""
-        return self.play.codec.masks(self.play.sessions.status())
+        """Choices that are not pointless, shape ``[num_envs, sum of sizes]``."""
+        return self.play.masks()
 
     def _final(self, rows: NDArray[np.int64], observations: Observations) -> dict[str, Any]:
         done = np.zeros(self.num_envs, dtype=bool)
