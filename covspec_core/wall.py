@@ -134,10 +134,10 @@ class WallSessions(Sessions):
         self.begin(_ONE, _SEED)
         self.now_s = self._seconds()
 
-    def _asked(self, actions: Actions) -> Records:
+    def _asked(self, records: Records, actions: Actions) -> Records:
         if actions.give_up.any():
             raise InvalidAction("give_up must be false on the wall clock, got True")
-        return super()._asked(actions)
+        return super()._asked(records, actions)
 
     def _seconds(self) -> Floats:
         return np.array([self._clock() - self._start_s])

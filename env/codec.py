@@ -228,7 +228,7 @@ class Codec:
             **{"gate_threshold": constant(len(indices), self.gate_threshold)} | optional,
         )
 
-    def masks(self, status: Status, left: Ints, branches: bool = True) -> NDArray[np.bool_]:
+    def masks(self, status: Status, left: Ints | None = None, branches: bool = True) -> NDArray[np.bool_]:
         """Choices that are not pointless, all parts in a row, shape ``[B, sum of sizes]``.
 
         Masked are keep levels other than the one in use, unless a request is fresh; draft lengths
@@ -238,15 +238,17 @@ class Codec:
 
         Args:
             status: What is known.
-            left: Tokens that the answers may still have, shape ``[B]``.
+            left: Tokens that the answers may still have, shape ``[B]``; no length is masked if
+                ``None``, as a deployed controller is not told.
             branches: Whether the scenario drafts ahead on branches.
         """
         masks = {name: np.ones((len(status), len(v)), bool) for name, v in self.parts.items()}
         same = np.isclose(status["keep"][:, None], self.keep_levels)
         masks["keep"] = (status["fresh"] > 0)[:, None] | same
-        lengths = np.array(self.draft_lengths)
-        enough = np.minimum(np.searchsorted(lengths, left), len(lengths) - 1)
-        masks["draft_length"] = lengths <= lengths[np.maximum(enough, 1)][:, None]
+        if left is not None:
+            lengths = np.array(self.draft_lengths)
+            enough = np.minimum(np.searchsorted(lengths, left), len(lengths) - 1)
+            masks["draft_length"] = lengths <= lengths[enough][:, None]
         if not branches:
             masks["branch_width"][:, 1:] = False
         return np.concatenate(list(masks.values()), axis=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from covspec_core.engine import realise_links
@@ -110,6 +111,16 @@ class Play:
         self._base = np.zeros(size, dtype=np.uint64)
         self._episode = np.zeros(size, dtype=np.uint64)
         self._clock_s, self.edge_only_s = np.zeros(size), np.ones(size)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Bounded observations, shape ``[F]``."""
+        return self.codec.observation_space
+
+    @property
+    def action_space(self) -> spaces.MultiDiscrete:
+        """Choices of an action."""
+        return self.codec.action_space
 
     def seed(self, base: Keys) -> None:
         """Forget all episodes; the next ones follow from these seeds alone."""
