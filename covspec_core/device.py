@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,12 +75,14 @@ class Block:
         tokens: Token ids.
         outputs: What the draft said before each token.
         laws: One law a token, shape ``[vocab]`` each.
+        unsent: Draft steps beyond the tokens.
     """
 
     sampler: Sampler
     tokens: list[int] = field(default_factory=list)
     outputs: list[Outputs] = field(default_factory=list)
     laws: list[ver.Law] = field(default_factory=list)
+    unsent: int = 0
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -115,6 +118,21 @@ class Block:
         return np.stack([outputs.logits for outputs in self.outputs])
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What ends a block before its length; see :class:`~covspec_core.source.Stops`.
+
+    Attributes:
+        entropy: A token drawn from a law of more entropy is the last, nats.
+        chance: Least chance that all tokens stand, the next one included.
+        foresee: That of the next token alone, from what the draft says of it.
+    """
+
+    entropy: float = np.inf
+    chance: float = 0.0
+    foresee: Callable[[Outputs], float] = lambda outputs: 1.0
+
+
 class Device:
     """Draft model and everything the phone keeps for one request.
 
@@ -141,24 +159,29 @@ class Device:
         """Drop what was drafted ahead."""
         self.ready = Block(self._sampler)
 
-    def draft(self, committed: list[int], length: int, stop: float) -> Block:
+    def draft(self, committed: list[int], length: int, ends: Ends = Ends()) -> Block:
         """Draft a block behind the committed tokens, ready tokens first.
 
         Args:
             committed: Answer so far.
             length: Tokens at most.
-            stop: A token drawn from a law of more entropy is the block's last, nats.
+            ends: What ends it before that.
         """
-        block, ahead = Block(self._sampler), self.ready
+        block, ahead, chance = Block(self._sampler), self.ready, 1.0
         self.forget()
         while len(block) < length:
             text = committed + block.tokens
             ready = len(block) < len(ahead)
             outputs = ahead.outputs[len(block)] if ready else self._next(text)
+            if ends.chance > 0:
+                chance *= ends.foresee(outputs)
+                if len(block) and chance < ends.chance:
+                    block.unsent = 1
+                    break
             token = block.draw(outputs, len(text))
             if token in self._model.eos_ids:
-                stop = np.inf  # nothing behind an answer's end is looked at
-            elif stop < np.inf and self._entropy(outputs) > stop:
+                ends = Ends()  # nothing behind an answer's end is looked at
+            elif ends.entropy < np.inf and self._entropy(outputs) > ends.entropy:
                 break
         return block
 
@@ -238,7 +261,7 @@ class Device:
 
     def go_on(self, text: list[int], steps: int) -> None:
         """Draft ahead behind a block that stands, with no bonus token in between."""
-        self.ready = self.draft(text, steps, np.inf)
+        self.ready = self.draft(text, steps)
 
     def branch(self, text: list[int], bonus: int, width: int, steps: int) -> bool:
         """Draft ahead behind the candidates for a bonus token.

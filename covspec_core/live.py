@@ -12,14 +12,24 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core import wire
 from covspec_core.acceptance import GRID, AcceptanceHead, features_of
-from covspec_core.device import Block, Device, Sampler
+from covspec_core.device import Block, Device, Ends, Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.exchange import Exchange
-from covspec_core.models.protocol import Prompt, VisionLanguageModel
+from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
 from covspec_core.reduction import Merging, VisualStates, activity
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
-from covspec_core.source import Ahead, Drafted, Facts, Move, Outcome, Place, Requests, as_float16
+from covspec_core.source import (
+    Ahead,
+    Drafted,
+    Facts,
+    Move,
+    Outcome,
+    Place,
+    Requests,
+    Stops,
+    as_float16,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,16 +218,22 @@ class LiveSource:
             prompt, kept = self._pair.seen(prompt, states, order, float(keep[0]))
         self.device.start(prompt, self._sampler, kept)
 
-    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
+    def draft(self, place: Place, length: Ints, sure: Floats, stops: Stops) -> Drafted:
         """Draft a block."""
-        self._block = self.device.draft(self.text, int(length[0]), float(stop[0]))
+        ends = Ends(float(stops.entropy[0]), float(stops.chance[0]), self._chance(place))
+        self._block = self.device.draft(self.text, int(length[0]), ends)
         self._sure = np.zeros(len(self._block), dtype=bool)
         written = len(self._until_end(self._block.tokens))
         if np.isfinite(sure[0]):
             self._sure = self._confidences() >= sure[0]
         # What lies behind an answer's end is not worth a judgement.
         self._sure[written:] = True
-        return Drafted(np.array([len(self._block)]), np.array([(~self._sure).sum()]))
+        numbers = len(self._block), (~self._sure).sum(), self._block.unsent
+        return Drafted(*(np.array([number]) for number in numbers))
+
+    def _chance(self, place: Place) -> Callable[[Outputs], float]:
+        """What the head says of the next token, from what the draft says of it."""
+        return lambda outputs: self._foreseen(outputs, place.keep[0])[2][0] / GRID
 
     def _confidences(self) -> Floats:
         if not len(self._block):
@@ -342,11 +358,18 @@ class LiveSource:
         none = np.zeros(1)
         if not place.awake[0]:
             return Ahead(none, none, np.zeros((1, len(CHANCES))))
-        outputs = self.device.ahead(self.text)
+        margin, entropy, chances = self._foreseen(self.device.ahead(self.text), place.keep[0])
+        return Ahead(as_float16(margin), as_float16(entropy), chances[None] / GRID)
+
+    def _foreseen(self, outputs: Outputs, keep: float) -> tuple[Floats, Floats, NDArray[np.uint8]]:
+        """Margin and entropy of a law, and chances of the next tokens, ``[len(CHANCES)]``."""
         signal = self._sampler.signal(outputs.logits)
         margin, entropy = ver.margin(signal)[None], ver.entropy(signal)[None]
-        chances = foresee(self._pair.head, outputs.hidden[None], entropy, margin, place.keep[0])
-        return Ahead(as_float16(margin), as_float16(entropy), chances / GRID)
+        return (
+            margin,
+            entropy,
+            foresee(self._pair.head, outputs.hidden[None], entropy, margin, keep)[0],
+        )
 
 
 def foresee(

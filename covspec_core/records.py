@@ -37,8 +37,8 @@ SESSION = _record(
 """Where a session stands; :class:`covspec_core.sessions.Sessions` says what the columns mean."""
 
 _TYPES = {"Floats": np.float64, "Ints": np.int64, "Bools": np.bool_}
-_ASKED = _record("sure entropy_stop", "asked width")
-_MOVE = _record("", "burst_asked judged unsure", "", "local")
+_ASKED = _record("sure entropy_stop chance_stop", "asked width", "", "give_up")
+_MOVE = _record("", "burst_asked judged unsure unsent", "", "local")
 _OUTCOME = _record("margin margin_mean entropy entropy_mean", "stood unjudged", "", "tail")
 _RESULT = np.dtype([(f.name, _TYPES[str(f.type)]) for f in fields(RoundResult)])
 ROUND = np.dtype(
@@ -50,7 +50,8 @@ ROUND = np.dtype(
     align=True,
 )
 """A round from what was asked to what it did, the fields of ``RoundResult`` among others:
-``asked`` tokens at most, ``stood`` of a checked block, unjudged ones included."""
+``asked`` tokens at most, ``stood`` of a checked block, unjudged ones included; ``unsent`` draft
+steps beyond the block."""
 
 TEXT = _record(ints="first total base")
 """Where a session reads in a recording: its request's first token and length, and the first token
@@ -60,6 +61,7 @@ TOKEN = np.dtype(
     [
         ("accept", np.float64), ("margin", np.float32), ("entropy", np.float32),
         ("confidence", np.float32), ("settled", np.float32), ("rank", np.uint8),
+        ("chance", np.uint8),
     ],
     align=True,
 )  # fmt: skip
@@ -132,7 +134,7 @@ def result_of(rounds: Records) -> RoundResult:
 
 def take_drafted(rounds: Records, drafted: Drafted) -> None:
     """Note down blocks before they are sent."""
-    rounds["drafted"], rounds["unsure"] = drafted
+    rounds["drafted"], rounds["unsure"], rounds["unsent"] = drafted
 
 
 def move_of(rounds: Records, bonus: bool, early: bool) -> Move:

@@ -1,21 +1,23 @@
 """Outcomes from a recording: exact for every sequence of actions, thousands of sessions at once.
 
 Exact in law for protocols with independent draws, bit by bit under shared noise. With a gate on
-the replay follows the recorded text and counts the unchecked tokens that differ from it. With an
-entropy stop it reads the entropies along the recorded text: what is committed is exact, but a block
-that leaves the text before its stop may really be shorter or longer than the replay charges.
+the replay follows the recorded text and counts the unchecked tokens that differ from it. With a
+stop it reads entropies and foreseen chances along the recorded text: what is committed is exact,
+but a block that leaves the text before its stop may really be shorter or longer than the replay
+charges.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from covspec_core.acceptance import GRID
 from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
 from covspec_core.kernels import kernel
 from covspec_core.recording import Recording
 from covspec_core.records import JUDGED, SESSION, TEXT, TOKEN, Records, status_rows
 from covspec_core.rounds import CHANCES, STATUS_FIELDS, Bools, Floats, Ints, Keys
-from covspec_core.source import Requests
+from covspec_core.source import Ahead, Place, Requests
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
 
@@ -84,18 +86,41 @@ class ReplaySource:
         texts = self.texts
         texts["base"][rows] = level * len(self._recording.tokens) + texts["first"][rows]
 
-    def courses(self, sessions: Records, rounds: Records, costs: Records, table: Floats) -> Late:
-        """Rounds up to their verdicts; see ``covspec_core.kernels.loops``."""
+    def courses(
+        self, sessions: Records, rounds: Records, texts: Records, costs: Records, table: Floats
+    ) -> Late:
+        """Rounds of some sessions up to their verdicts; see ``covspec_core.kernels.loops``."""
         judged = self._judged
-        return kernel().replayed_courses(
-            sessions, rounds, self.texts, self.tokens, judged, costs, table
-        )
+        return kernel().replayed_courses(sessions, rounds, texts, self.tokens, judged, costs, table)
 
     def settle(
-        self, sessions: Records, rounds: Records, costs: Records, table: Floats, requests: int
+        self,
+        sessions: Records,
+        rounds: Records,
+        texts: Records,
+        costs: Records,
+        table: Floats,
+        requests: int,
     ) -> None:
         """What is left of them."""
-        kernel().replayed_settles(sessions, rounds, self.texts, self.tokens, costs, table, requests)
+        kernel().replayed_settles(sessions, rounds, texts, self.tokens, costs, table, requests)
+
+    def within(self, place: Place, ahead: Ints) -> Ahead:
+        """What the device knew when it drafted the token so far ahead along the recorded text.
+
+        Behind a token that would be refused the draft really goes on along a text of its own, and
+        behind an answer's end there is none: the last token's facts are shown there.
+
+        Args:
+            place: Where each session stands.
+            ahead: Tokens between, shape ``[B]``.
+        """
+        texts = self.texts
+        position = np.minimum(place.position + ahead, texts["total"] - 1)
+        at = np.maximum(texts["base"] + position, 0)
+        tokens = self.tokens[at]
+        margin, entropy = (tokens[n].astype(np.float64) for n in ("margin", "entropy"))
+        return Ahead(margin, entropy, self._chances[at] / GRID)
 
     def read(self, sessions: Records, rows: Ints, costs: Records, table: Floats) -> Floats:
         """Statuses of some sessions, shape ``[k, F]``."""
@@ -131,6 +156,7 @@ def _tokens_of(recording: Recording, kind: WireProtocol, gate: str) -> Records:
     tokens["confidence"] = recording.margin
     if gate == "uncertainty":
         tokens["confidence"] = recording.column("agreement")
+    tokens["chance"] = recording.chances[..., 0]
     if kind.top:
         tokens["settled"] = recording.column("settled")
     return tokens.ravel()

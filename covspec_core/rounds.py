@@ -22,6 +22,7 @@ Keys = NDArray[np.uint64]
 
 GATE_OFF = np.inf
 STOP_OFF = np.inf
+CHANCE_OFF = 0.0
 
 CHANCES = (1, 2, 3, 4, 5, 6, 8, 10)
 """Numbers of drafted tokens for which the acceptance head foresees whether all stand."""
@@ -112,6 +113,11 @@ class RoundAction:
         entropy_stop: A block ends behind the first token whose law's entropy exceeds it, nats;
             infinity drafts all of ``draft_length``. AdaEDL (arXiv 2410.18351) and SVIP
             (arXiv 2411.18462) are ways to set it.
+        chance_stop: Behind its first token a block ends where the chance that all its tokens stand,
+            the next one included, falls below it: the product of what the acceptance head says
+            before each of them (SpecDec++, arXiv 2405.19715). In [0, 1]; 0 drafts all.
+        give_up: The block is dropped once it is drafted, and the edge decodes a burst alone: the
+            drafts cost their seconds, nothing of them is sent. Neither stop counts then.
     """
 
     keep: float
@@ -119,6 +125,8 @@ class RoundAction:
     branch_width: int
     gate_threshold: float = GATE_OFF
     entropy_stop: float = STOP_OFF
+    chance_stop: float = CHANCE_OFF
+    give_up: bool = False
 
     def __post_init__(self) -> None:
         Actions.of([self])
@@ -127,6 +135,10 @@ class RoundAction:
     def prune_ratio(self) -> float:
         """Share of visual tokens dropped on the device."""
         return 1.0 - self.keep
+
+
+_OFF = {"entropy_stop": STOP_OFF, "chance_stop": CHANCE_OFF, "give_up": False}
+"""What parts of an action are unless they are given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,19 +150,30 @@ class Actions:
     branch_width: Ints
     gate_threshold: Floats
     entropy_stop: Floats = None  # type: ignore[assignment]  # off unless given
+    chance_stop: Floats = None  # type: ignore[assignment]  # off unless given
+    give_up: Bools = None  # type: ignore[assignment]  # off unless given
 
     def __post_init__(self) -> None:
-        if self.entropy_stop is None:
-            object.__setattr__(self, "entropy_stop", constant(len(self.keep), STOP_OFF))
+        for name, off in _OFF.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, constant(len(self.keep), off))
         _require(self.keep, (self.keep >= 0) & (self.keep <= 1), "keep must lie in [0, 1]")
         _require(self.draft_length, self.draft_length >= 0, "draft_length must be >= 0")
         _require(self.branch_width, self.branch_width >= 0, "branch_width must be >= 0")
         _require(self.gate_threshold, self.gate_threshold >= 0, "gate_threshold must be >= 0")
         _require(self.entropy_stop, self.entropy_stop >= 0, "entropy_stop must be >= 0")
+        stop = self.chance_stop
+        _require(stop, (stop >= 0) & (stop <= 1), "chance_stop must lie in [0, 1]")
 
     @staticmethod
     def known(
-        keep: Floats, draft_length: Ints, branch_width: Ints, gate_threshold: Floats
+        keep: Floats,
+        draft_length: Ints,
+        branch_width: Ints,
+        gate_threshold: Floats,
+        entropy_stop: Floats | None = None,
+        chance_stop: Floats | None = None,
+        give_up: Bools | None = None,
     ) -> Actions:
         """Actions of values that were looked at before, as a codec's choices were."""
         actions = object.__new__(Actions)
@@ -159,9 +182,12 @@ class Actions:
             ("draft_length", draft_length),
             ("branch_width", branch_width),
             ("gate_threshold", gate_threshold),
-            ("entropy_stop", constant(len(keep), STOP_OFF)),
+            ("entropy_stop", entropy_stop),
+            ("chance_stop", chance_stop),
+            ("give_up", give_up),
         ):
-            object.__setattr__(actions, name, values)
+            given = constant(len(keep), _OFF[name]) if values is None else values
+            object.__setattr__(actions, name, given)
         return actions
 
     def __len__(self) -> int:
@@ -174,17 +200,21 @@ class Actions:
             int(self.branch_width[row]),
             float(self.gate_threshold[row]),
             float(self.entropy_stop[row]),
+            float(self.chance_stop[row]),
+            bool(self.give_up[row]),
         )
 
     @staticmethod
     def of(actions: Iterable[RoundAction]) -> Actions:
         """Stack single actions."""
         rows = [[getattr(a, f.name) for f in fields(RoundAction)] for a in actions]
-        keep, length, width, gate, stop = (np.array(column) for column in zip(*rows, strict=True))
+        keep, length, width, *others = (np.array(column) for column in zip(*rows, strict=True))
         for name, column in (("draft_length", length), ("branch_width", width)):
             if not np.issubdtype(column.dtype, np.integer):
                 raise InvalidAction(f"{name} must be an integer, got {column.tolist()}")
-        return Actions(keep.astype(float), length, width, gate.astype(float), stop.astype(float))
+        *thresholds, give_up = others
+        gate, entropy, chance = (column.astype(float) for column in thresholds)
+        return Actions(keep.astype(float), length, width, gate, entropy, chance, give_up)
 
     @staticmethod
     def full(size: int, action: RoundAction) -> Actions:
@@ -192,7 +222,7 @@ class Actions:
         return Actions.of([action] * size)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=16, typed=True)
 def constant(size: int, value: float) -> Floats:
     """The same number for ``size`` sessions, read-only."""
     values = np.full(size, value)

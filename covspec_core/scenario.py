@@ -8,7 +8,7 @@ from itertools import pairwise
 from covspec_core.errors import InvalidSetting
 from covspec_core.links.channels import Channel
 from covspec_core.profile import HardwareProfile
-from covspec_core.rounds import GATE_OFF
+from covspec_core.rounds import GATE_OFF, STOP_OFF
 from covspec_core.wire import WireProtocol
 
 GATES = ("block", "token", "uncertainty")
@@ -35,6 +35,10 @@ class Scenario:
             infinity keeps decoding lossless.
         gate_levels: Confidences among which a learned controller chooses instead, ascending; with
             none it keeps to ``gate_threshold``.
+        entropy_levels: Entropies beyond which a token is a block's last, among which a learned
+            controller chooses, nats, ascending; with none it has no such stop.
+        stop_levels: Chances below which a block ends, likewise, ascending; see
+            :class:`~covspec_core.rounds.RoundAction`.
         max_skipped: Tokens that may stand unchecked at most (gate).
         post_verify: A block that stands brings no bonus token: the device goes on behind it while
             it is checked, whatever the branch width (PEARL, arXiv 2408.11850).
@@ -60,6 +64,8 @@ class Scenario:
     gate: str = "block"
     gate_threshold: float = GATE_OFF
     gate_levels: tuple[float, ...] = ()
+    entropy_levels: tuple[float, ...] = ()
+    stop_levels: tuple[float, ...] = ()
     max_skipped: int = 16
     post_verify: bool = False
     pre_verify: bool = False
@@ -82,8 +88,7 @@ class Scenario:
             raise InvalidSetting(f"gate must be one of {GATES}, got {self.gate!r}")
         if not self.gate_threshold >= 0:
             raise InvalidSetting(f"gate_threshold must be >= 0, got {self.gate_threshold}")
-        if self.gate_levels:
-            _ascending("gate_levels", self.gate_levels, 0.0, GATE_OFF)
+        self._check_optional_parts()
         for name, least in (("max_skipped", 0), ("edge_burst", 1), ("requests", 1)):
             if getattr(self, name) < least:
                 raise InvalidSetting(f"{name} must be >= {least}, got {getattr(self, name)}")
@@ -94,6 +99,12 @@ class Scenario:
             raise InvalidSetting(f"max_skipped must be <= {MOST_TOKENS}, got {self.max_skipped}")
         if self.draft_lengths[-1] == 0:
             raise InvalidSetting("draft_lengths must hold a length above 0, got only 0")
+
+    def _check_optional_parts(self) -> None:
+        for part, most in (("gate", GATE_OFF), ("entropy", STOP_OFF), ("stop", 1.0)):
+            levels = getattr(self, f"{part}_levels")
+            if levels:
+                _ascending(f"{part}_levels", levels, 0.0, most)
 
 
 def _ascending(name: str, values: tuple[float, ...], low: float, high: float) -> None:

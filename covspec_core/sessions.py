@@ -36,7 +36,7 @@ from covspec_core.rounds import (
     Status,
 )
 from covspec_core.scenario import Scenario
-from covspec_core.source import STATISTICS, Column, Move, Outcome, Place, Source
+from covspec_core.source import STATISTICS, Column, Move, Outcome, Place, Source, Stops
 
 
 class Sessions:
@@ -166,19 +166,53 @@ class Sessions:
             SessionOver: If a session has no request left.
             LinkTimeout: If a round outlasts the scenario's deadline.
         """
-        rounds = self._asked(actions)
-        fresh = self.fresh.nonzero()[0]
-        if fresh.size:
-            self.source.prefill(fresh, actions.keep[fresh])
-            self.place.keep[fresh] = actions.keep[fresh]
+        rounds = self._asked(self.records, actions)
+        self.prefill(self._all, actions.keep)
         if isinstance(self.source, ReplaySource):
-            where = self.records, rounds, self._costs, self._table
-            self._check_deadline(self.source.courses(*where))
-            self.source.settle(*where, self.scenario.requests)
+            self._replay(self.source, self.records, rounds, self.source.texts)
         else:
             self._play_live(self.source, rounds)
-        self._go_on(rounds)
+        self._go_on(self._all, rounds)
         return result_of(rounds)
+
+    def play_some(self, rows: Ints, actions: Actions) -> Records:
+        """Play one round of a recording in some sessions only; the others stand still.
+
+        Args:
+            rows: Which, shape ``[k]``.
+            actions: Theirs.
+
+        Returns:
+            Rounds of ``k`` sessions, see :data:`covspec_core.records.ROUND`.
+
+        Raises:
+            InvalidAction: If a choice lies outside the scenario.
+            SessionOver: If a session has no request left.
+            LinkTimeout: If a round outlasts the scenario's deadline.
+        """
+        assert isinstance(self.source, ReplaySource)
+        rounds = self._asked(self.records[rows], actions)
+        self.prefill(rows, actions.keep)
+        records = self.records[rows]
+        self._replay(self.source, records, rounds, self.source.texts[rows])
+        self.records[rows] = records
+        self._go_on(rows, rounds)
+        return rounds
+
+    def prefill(self, rows: Ints, keep: Floats) -> None:
+        """Requests that are fresh are read with the shares asked for."""
+        fresh = np.flatnonzero(self.fresh[rows])
+        if fresh.size:
+            self.source.prefill(rows[fresh], keep[fresh])
+            self.place.keep[rows[fresh]] = keep[fresh]
+            self._status = None
+
+    def _replay(
+        self, source: ReplaySource, records: Records, rounds: Records, texts: Records
+    ) -> None:
+        where = records, rounds, texts, self._costs, self._table
+        self._check_deadline(source.courses(*where))
+        source.settle(*where, self.scenario.requests)
 
     def _play_live(self, source: Source, rounds: Records) -> None:
         """Stages of a round around what a source of live outcomes does."""
@@ -188,31 +222,34 @@ class Sessions:
         self._settle(source, rounds, move, outcome)
 
     def _move(self, source: Source, rounds: Records) -> Move:
-        asked = rounds["asked"], rounds["sure"], rounds["entropy_stop"]
-        drafted = source.draft(self.place, *asked)
+        stops = Stops(rounds["entropy_stop"], rounds["chance_stop"])
+        length = np.where(rounds["give_up"], 0, rounds["asked"])
+        drafted = source.draft(self.place, length, rounds["sure"], stops)
         take_drafted(rounds, drafted)
         kernel().moves(self.records, rounds, self._costs)
         return move_of(rounds, not self.scenario.post_verify, self.scenario.pre_verify)
 
-    def _asked(self, actions: Actions) -> Records:
+    def _asked(self, records: Records, actions: Actions) -> Records:
         """New rounds that hold what is asked for.
 
         Raises:
             InvalidAction: If a choice lies outside the scenario.
             SessionOver: If a session has no request left.
         """
-        if len(actions) != self.size:
-            raise InvalidAction(f"actions must come for {self.size} sessions, got {len(actions)}")
-        rounds = np.empty(self.size, ROUND)
+        size = len(records)
+        if len(actions) != size:
+            raise InvalidAction(f"actions must come for {size} sessions, got {len(actions)}")
+        rounds = np.empty(size, ROUND)
         rounds["asked"], rounds["width"] = actions.draft_length, actions.branch_width
-        rounds["sure"], rounds["entropy_stop"] = actions.gate_threshold, actions.entropy_stop
-        fits = kernel().ask(self.records, rounds, self._costs, self.scenario.requests)
+        rounds["sure"], rounds["give_up"] = actions.gate_threshold, actions.give_up
+        rounds["entropy_stop"], rounds["chance_stop"] = actions.entropy_stop, actions.chance_stop
+        fits = kernel().ask(records, rounds, self._costs, self.scenario.requests)
         if self.scenario.pre_verify or not fits:
-            self._check(actions)
+            self._check(records, actions)
         return rounds
 
-    def _check(self, actions: Actions) -> None:
-        if (self.request >= self.scenario.requests).any():
+    def _check(self, records: Records, actions: Actions) -> None:
+        if (records["request"] >= self.scenario.requests).any():
             raise SessionOver("a session is over after its last request; begin a new one")
         for name, values, most in (
             ("draft_length", actions.draft_length, self.scenario.draft_lengths[-1]),
@@ -239,10 +276,10 @@ class Sessions:
         rounds["hit"] = source.branch(self.place, outcome, move, *ahead)
         kernel().settles(self.records, rounds, self._costs, self._table, self.scenario.requests)
 
-    def _go_on(self, rounds: Records) -> None:
+    def _go_on(self, rows: Ints, rounds: Records) -> None:
         """Sessions whose request is answered take up the next one."""
         self._status = None
-        done = rounds["request_done"].nonzero()[0]
+        done = rows[rounds["request_done"]]
         if done.size:
             going = done[self.request[done] < self.scenario.requests]
             if going.size:

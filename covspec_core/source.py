@@ -79,16 +79,32 @@ class Facts:
     entropy_mean: Floats
 
 
+class Stops(NamedTuple):
+    """What ends blocks before their length, shape ``[B]`` each; both off by default of an action.
+
+    Attributes:
+        entropy: A token drawn from a law of more entropy is a block's last, nats.
+        chance: Behind the first token, none is drafted once the chance that all stand, as the
+            acceptance head foresees it before each, is below it.
+    """
+
+    entropy: Floats
+    chance: Floats
+
+
 class Drafted(NamedTuple):
     """Blocks before they are sent, shape ``[B]`` each.
 
     Attributes:
-        length: Tokens drafted; fewer than were asked for where an entropy stop ended the block.
+        length: Tokens of the block; fewer than were asked for where a stop ended it.
         unsure: Those whose confidence lies below the gate's threshold.
+        unsent: Draft steps beyond the block: 1 where the chance ended it, since the step that told
+            the chance was taken.
     """
 
     length: Ints
     unsure: Ints
+    unsent: Ints
 
 
 class Move(NamedTuple):
@@ -174,14 +190,14 @@ class Source(Protocol):
             InvalidAction: If a share is not at hand.
         """
 
-    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
+    def draft(self, place: Place, length: Ints, sure: Floats, stops: Stops) -> Drafted:
         """Draft blocks.
 
         Args:
             place: Where each session stands.
             length: Tokens to draft at most.
             sure: Confidence from which a token may pass unchecked; infinity if none may.
-            stop: Entropy beyond which a token is a block's last, nats; infinity if none is.
+            stops: What ends them before that.
         """
 
     def finish(self, place: Place, move: Move) -> Outcome:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.engine import Controller, realise_links
-from covspec_core.errors import Interrupted, InvalidRequest
+from covspec_core.errors import Interrupted, InvalidAction, InvalidRequest
 from covspec_core.exchange import Exchange, Message
 from covspec_core.kernels import kernel
 from covspec_core.links.channels import ConstantLink
@@ -145,6 +145,11 @@ class WallSessions(Sessions):
             self.place.awake, self.streaming, self.unchecked, self.owed, self.lag,
         ):  # fmt: skip
             values[:] = 0
+
+    def _asked(self, records: Records, actions: Actions) -> Records:
+        if actions.give_up.any():
+            raise InvalidAction("give_up must be false on the wall clock, got True")
+        return super()._asked(records, actions)
 
     def _seconds(self) -> Floats:
         return np.array([self._clock() - self._start_s])

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Status, constant
+from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Ints, Status, constant
 from covspec_core.scenario import Scenario
 
 VERSION = 3
@@ -70,7 +70,9 @@ class Codec:
         draft_lengths: Draft lengths to choose from.
         branch_widths: Branch widths to choose from.
         gate_threshold: Gate of every action; infinity is off.
-        gate_levels: Gates to choose from instead, a fourth part of an action; none by default.
+        gate_levels: Gates to choose from instead, a further part of an action; none by default.
+        entropy_levels: Entropies that end a block, likewise; without them none does.
+        stop_levels: Chances below which a block ends, likewise.
         fields: Status fields of an observation, in order.
         version: Of the ranges in this module.
     """
@@ -80,6 +82,8 @@ class Codec:
     branch_widths: tuple[int, ...]
     gate_threshold: float = GATE_OFF
     gate_levels: tuple[float, ...] = ()
+    entropy_levels: tuple[float, ...] = ()
+    stop_levels: tuple[float, ...] = ()
     fields: tuple[str, ...] = tuple(RANGES)
     version: int = VERSION
 
@@ -100,18 +104,14 @@ class Codec:
             ("_logs", logs),
             ("_shift", low),
             ("_scale", 1.0 / (high - low)),
-            ("_keeps", np.array(self.keep_levels, dtype=float)),
-            ("_lengths", np.array(self.draft_lengths, dtype=np.int64)),
-            ("_widths", np.array(self.branch_widths, dtype=np.int64)),
-            ("_gates", np.array(self.gate_levels or (self.gate_threshold,))),
             ("_counts", np.array(self.sizes)),
         ):
             object.__setattr__(self, name, value)
-        parts = self._keeps, self._lengths, self._widths, self._gates
-        most = max(len(part) for part in parts)
-        padded = [np.resize(part, most) for part in parts]
-        Actions(*padded)  # every choice is looked at here, none when it is chosen
-        levels = np.array(padded[: len(self.sizes)], dtype=np.float64)
+        most = max(self.sizes)
+        padded = {name: np.resize(levels, most) for name, levels in self.parts.items()}
+        # Every choice is looked at here, none when it is chosen.
+        Actions(**{"gate_threshold": np.full(most, self.gate_threshold)} | padded)
+        levels = np.array(list(padded.values()), dtype=np.float64)
         object.__setattr__(self, "_levels", levels)
 
     @staticmethod
@@ -123,6 +123,8 @@ class Codec:
             scenario.branch_widths,
             scenario.gate_threshold,
             scenario.gate_levels,
+            scenario.entropy_levels,
+            scenario.stop_levels,
         )
 
     @staticmethod
@@ -142,10 +144,22 @@ class Codec:
         return asdict(self)
 
     @property
+    def parts(self) -> dict[str, tuple[float, ...]]:
+        """Choices of every part of an action, by its name in ``Actions``; optional ones last."""
+        parts: dict[str, tuple[float, ...]] = {
+            "keep": self.keep_levels,
+            "draft_length": self.draft_lengths,
+            "branch_width": self.branch_widths,
+            "gate_threshold": self.gate_levels,
+            "entropy_stop": self.entropy_levels,
+            "chance_stop": self.stop_levels,
+        }
+        return {name: levels for name, levels in parts.items() if levels}
+
+    @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of keep levels, draft lengths and branch widths (and of gates to choose from)."""
-        parts = (self.keep_levels, self.draft_lengths, self.branch_widths, self.gate_levels)
-        return tuple(len(part) for part in parts if part)
+        """Number of choices of every part."""
+        return tuple(len(levels) for levels in self.parts.values())
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -154,7 +168,7 @@ class Codec:
 
     @property
     def action_space(self) -> spaces.MultiDiscrete:
-        """Indices of keep level, draft length and branch width (and gate), ``P`` parts."""
+        """Indices of keep level, draft length, branch width and optional ``parts``."""
         return spaces.MultiDiscrete(self.sizes)
 
     def encode(self, status: Status) -> NDArray[np.float32]:
@@ -181,14 +195,9 @@ class Codec:
         Raises:
             InvalidAction: If a value is none of the choices.
         """
-        parts = (
-            ("keep", actions.keep, self._keeps),
-            ("draft_length", actions.draft_length, self._lengths),
-            ("branch_width", actions.branch_width, self._widths),
-            ("gate_threshold", actions.gate_threshold, self._gates),
-        )
         columns = []
-        for name, values, choices in parts[: len(self.sizes)]:
+        for name, choices in self.parts.items():
+            values = getattr(actions, name)
             same = np.isclose(values[:, None], choices)
             wrong = ~same.any(1)
             if wrong.any():
@@ -211,22 +220,37 @@ class Codec:
             row = choose_all(whole, self._counts, self._levels, chosen)
         if row >= 0:
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
+        optional = dict(zip(list(self.parts)[3:], chosen[3:], strict=True))
         return Actions.known(
             keep=chosen[0],
             draft_length=chosen[1].astype(np.int64),
             branch_width=chosen[2].astype(np.int64),
-            gate_threshold=chosen[3]
-            if self.gate_levels
-            else constant(len(indices), self.gate_threshold),
+            **{"gate_threshold": constant(len(indices), self.gate_threshold)} | optional,
         )
 
-    def masks(self, status: Status) -> NDArray[np.bool_]:
-        """Choices that make a difference, part after part, shape ``[B, sum of sizes]``.
+    def masks(
+        self, status: Status, left: Ints | None = None, branches: bool = True
+    ) -> NDArray[np.bool_]:
+        """Choices that are not pointless, all parts in a row, shape ``[B, sum of sizes]``.
 
-        Within a request the keep level stands, so all others are as good as the one at hand.
+        Masked are keep levels other than the one in use, unless a request is fresh; draft lengths
+        that would be cut to what the answer has left, as a shorter one is; and all widths but one
+        where nothing is drafted on branches. What is pointless only beside some choice of another
+        part, such as a width beside draft length 0, no mask by parts can say.
+
+        Args:
+            status: What is known.
+            left: Tokens that the answers may still have, shape ``[B]``; no length is masked if
+                ``None``, as a deployed controller is not told.
+            branches: Whether the scenario drafts ahead on branches.
         """
-        allowed = np.ones((len(status.values), sum(self.sizes)), dtype=bool)
-        held = np.isclose(status["keep"][:, None], self._keeps) & (status["fresh"] == 0)[:, None]
-        stands = held.any(1)
-        allowed[stands, : len(self.keep_levels)] = held[stands]
-        return allowed
+        masks = {name: np.ones((len(status), len(v)), bool) for name, v in self.parts.items()}
+        same = np.isclose(status["keep"][:, None], self.keep_levels)
+        masks["keep"] = (status["fresh"] > 0)[:, None] | same
+        if left is not None:
+            lengths = np.array(self.draft_lengths)
+            enough = np.minimum(np.searchsorted(lengths, left), len(lengths) - 1)
+            masks["draft_length"] = lengths <= lengths[enough][:, None]
+        if not branches:
+            masks["branch_width"][:, 1:] = False
+        return np.concatenate(list(masks.values()), axis=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from covspec_core.engine import realise_links
@@ -111,6 +112,16 @@ class Play:
         self._episode = np.zeros(size, dtype=np.uint64)
         self._clock_s, self.edge_only_s = np.zeros(size), np.ones(size)
 
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Bounded observations, shape ``[F]``."""
+        return self.codec.observation_space
+
+    @property
+    def action_space(self) -> spaces.MultiDiscrete:
+        """Choices of an action."""
+        return self.codec.action_space
+
     def seed(self, base: Keys) -> None:
         """Forget all episodes; the next ones follow from these seeds alone."""
         self._base[:] = base
@@ -130,6 +141,12 @@ class Play:
     def observe_some(self, rows: Ints) -> Observations:
         """Observations of some sessions, ``[k, F]``."""
         return self.codec.encode(self.sessions.status_of(rows))
+
+    def masks(self) -> Bools:
+        """Choices of all sessions that are not pointless; see :meth:`env.codec.Codec.masks`."""
+        play = self.sessions
+        branches = not play.scenario.post_verify
+        return self.codec.masks(play.status(), play.limit - play.place.position, branches)
 
     def step(self, indices: NDArray[np.integer]) -> Step:
         """Play one round everywhere; sessions that are done must be begun again."""

@@ -16,6 +16,7 @@ from env.play import Play, Step, World
 from env.presets import named_scenario
 from env.render import Timeline
 from env.rewards import RewardWeights
+from env.tokens import TokenPlay
 
 
 class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
@@ -36,6 +37,7 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         **choices: Arguments of :func:`env.presets.named_scenario`.
     """
 
+    _seen_by: type[Play] = Play
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
@@ -52,9 +54,9 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
             modes = self.metadata["render_modes"]
             raise InvalidSetting(f"render_mode must be one of {modes}, got {render_mode!r}")
         world = World.load(scenario or named_scenario(**choices), split, recording)
-        self.play = Play(world, source or world.replay(1), 1, reward or RewardWeights())
-        self.observation_space = self.play.codec.observation_space
-        self.action_space = self.play.codec.action_space
+        self.play = self._seen_by(world, source or world.replay(1), 1, reward or RewardWeights())
+        self.observation_space = self.play.observation_space
+        self.action_space = self.play.action_space
         self.render_mode = render_mode
         self._timeline = Timeline(world.scenario)
 
@@ -84,12 +86,17 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         """
         step = self.play.step(np.asarray(action)[None])
         info = self._info(step)
-        self._timeline.add(info["round"])
+        if step.result.emitted[0]:
+            self._timeline.add(info["round"])
         return step.observations[0], float(step.rewards[0]), bool(step.done[0]), False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Choices that make a difference now, shape ``[sum of sizes]``, for MaskablePPO."""
-        return self.play.codec.masks(self.play.sessions.status())[0]
+        """Choices that are not pointless, all parts in a row (as sb3-contrib's MaskablePPO asks).
+
+        See :meth:`env.codec.Codec.masks`.
+        """
+        masks: NDArray[np.bool_] = self.play.masks()[0]
+        return masks
 
     def _info(self, step: Step) -> dict[str, Any]:
         info: dict[str, Any] = {"round": step.result.row(0)}
@@ -105,3 +112,13 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
             gymnasium.logger.warn("render() was called without a render_mode; nothing is drawn")
             return None
         return self._timeline.ansi() if self.render_mode == "ansi" else self._timeline.rgb_array()
+
+
+class CoVSpecTokenEnv(CoVSpecEnv):
+    """Decide after every drafted token of a session: go on, send, or give up.
+
+    The same sessions, engine and rewards as :class:`CoVSpecEnv`; see
+    :class:`env.tokens.TokenPlay` for actions and observations, and for what in them is near.
+    """
+
+    _seen_by = TokenPlay

@@ -15,6 +15,7 @@ from covspec_core.scenario import Scenario
 from env.play import Observations, Play, World
 from env.presets import named_scenario
 from env.rewards import RewardWeights
+from env.tokens import TokenPlay
 
 
 class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float64]]):
@@ -34,6 +35,7 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
         **choices: Arguments of :func:`env.presets.named_scenario`.
     """
 
+    _seen_by: type[Play] = Play
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
@@ -48,9 +50,11 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
     ) -> None:
         world = world or World.load(scenario or named_scenario(**choices), split, recording)
         self.num_envs = num_envs
-        self.play = Play(world, world.replay(num_envs), num_envs, reward or RewardWeights())
-        self.single_observation_space = self.play.codec.observation_space
-        self.single_action_space = self.play.codec.action_space
+        self.play = self._seen_by(
+            world, world.replay(num_envs), num_envs, reward or RewardWeights()
+        )
+        self.single_observation_space = self.play.observation_space
+        self.single_action_space = self.play.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._seeded = False
@@ -94,8 +98,8 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
         return observations, step.rewards, step.done, np.zeros(self.num_envs, dtype=bool), infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Choices that make a difference now, shape ``[B, sum of sizes]``, for MaskablePPO."""
-        return self.play.codec.masks(self.play.sessions.status())
+        """Choices that are not pointless, shape ``[num_envs, sum of sizes]``."""
+        return self.play.masks()
 
     def _final(self, rows: NDArray[np.int64], observations: Observations) -> dict[str, Any]:
         done = np.zeros(self.num_envs, dtype=bool)
@@ -106,3 +110,9 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.flo
         for row, observation in zip(rows, observations, strict=True):
             final[row] = observation
         return {"final_obs": final, "_final_obs": done, "speedup": speedup, "_speedup": done}
+
+
+class CoVSpecTokenVectorEnv(CoVSpecVectorEnv):
+    """``num_envs`` sessions, decided token by token; see :class:`env.single.CoVSpecTokenEnv`."""
+
+    _seen_by = TokenPlay

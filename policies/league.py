@@ -21,7 +21,7 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import AdaptiveRule, Fixed, Foresight, RuleSettings
-from policies.stops import AdaEdl, AdaEdlSettings, Svip, SvipSettings
+from policies.stops import AdaEdl, AdaEdlSettings, SpecDecPP, SpecDecPPSettings, Svip, SvipSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ RULES: dict[str, Rule] = {
     "svip": Rule(Svip, SvipSettings, search.svip),
     "ada_edl": Rule(AdaEdl, AdaEdlSettings, search.ada_edl),
     "threshold": Rule(Threshold, ThresholdSettings, search.threshold),
+    "specdec_pp": Rule(SpecDecPP, SpecDecPPSettings, search.specdec_pp),
     "bandit": Rule(Bandit, BanditSettings, search.bandit),
     "spec_stop": Rule(SpecStop, SpecStopSettings, search.spec_stop),
 }

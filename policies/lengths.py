@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.rounds import GATE_OFF, STOP_OFF, Actions, Bools, Floats, Ints, Status
+from covspec_core.rounds import CHANCE_OFF, GATE_OFF, STOP_OFF, Actions, Bools, Floats, Ints, Status
 from covspec_core.scenario import Scenario
+from covspec_core.source import Stops
 from policies.beliefs import RoundTimes, checked
 
 
@@ -43,7 +44,7 @@ class LengthRule:
     """Sets the draft length; keep and width are constants, the gate is the scenario's.
 
     Subclasses say how rounds teach (``_learn``), which length follows (``_choose``) and which
-    entropy ends a block before it is reached (``_stop``).
+    stops end a block before it is reached (``_stops``).
 
     Args:
         scenario: Costs, protocol and choices.
@@ -76,7 +77,7 @@ class LengthRule:
         """Learn from the round before, then choose."""
         if self._last is not None:
             self._learn(self._seen(status, *self._last))
-        length, n = self._choose(status), len(status)
+        length, n, stops = self._choose(status), len(status), self._stops(status)
         # Seconds if all stands, and if a token is refused.
         both = np.concatenate([np.zeros((n, 1)), self._times.law_s(status)], axis=1)
         self._last = length, self._times.seconds(status, length[:, None], both)
@@ -85,7 +86,8 @@ class LengthRule:
             draft_length=length,
             branch_width=np.full(n, self._width),
             gate_threshold=np.full(n, self._gate),
-            entropy_stop=self._stop(status),
+            entropy_stop=stops.entropy,
+            chance_stop=stops.chance,
         )
 
     def _seen(self, status: Status, length: Ints, seconds: Floats) -> Seen:
@@ -113,9 +115,9 @@ class LengthRule:
     def _choose(self, status: Status) -> Ints:
         raise NotImplementedError
 
-    def _stop(self, status: Status) -> Floats:
-        """Entropy that ends a block, nats, ``[B]``; none unless a rule says otherwise."""
-        return np.full(len(status), STOP_OFF)
+    def _stops(self, status: Status) -> Stops:
+        """What ends a block before its length; nothing unless a rule says otherwise."""
+        return Stops(np.full(len(status), STOP_OFF), np.full(len(status), CHANCE_OFF))
 
 
 def check_range(settings: Constants) -> None:

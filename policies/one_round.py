@@ -12,7 +12,17 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Keys
 from covspec_core.scenario import MOST_TOKENS, Scenario
 from covspec_core.sessions import Sessions
-from covspec_core.source import STATISTICS, Ahead, Drafted, Facts, Move, Outcome, Place, Requests
+from covspec_core.source import (
+    STATISTICS,
+    Ahead,
+    Drafted,
+    Facts,
+    Move,
+    Outcome,
+    Place,
+    Requests,
+    Stops,
+)
 from covspec_core.wire.sizes import STREAM_BYTES
 from env.play import World
 
@@ -185,9 +195,9 @@ class Scripted:
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """Every share is at hand."""
 
-    def draft(self, place: Place, length: Ints, sure: Floats, stop: Floats) -> Drafted:
+    def draft(self, place: Place, length: Ints, sure: Floats, stops: Stops) -> Drafted:
         """No block is confident."""
-        return Drafted(length, np.maximum(length, 1))
+        return Drafted(length, np.maximum(length, 1), np.zeros_like(length))
 
     def finish(self, place: Place, move: Move) -> Outcome:
         """As the script says; a refusal hits the last token."""

@@ -183,7 +183,8 @@ class Threshold(LengthRule):
     """Draft as long as the foreseen chance of a rejection stays below a threshold.
 
     Source: SpecDec++ (Huang et al., arXiv 2405.19715). It stops inside a block, by what its head
-    says of the tokens drafted so far; ours foresees the whole block from the committed text.
+    says of the tokens drafted so far (:class:`policies.stops.SpecDecPP`); this one foresees the
+    whole block from the committed text.
     """
 
     foresees = True

@@ -15,7 +15,7 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import RuleSettings
-from policies.stops import AdaEdlSettings, SvipSettings
+from policies.stops import AdaEdlSettings, SpecDecPPSettings, SvipSettings
 
 if TYPE_CHECKING:
     import optuna
@@ -119,6 +119,17 @@ def threshold(trial: Trial, scenario: Scenario) -> ThresholdSettings:
         stop=trial.suggest_float("stop", 0.1, 0.95),
         asleep=trial.suggest_int("asleep", 0, scenario.draft_lengths[-1]),
         shortest=_shortest(trial, scenario, longest),
+        longest=longest,
+    )
+
+
+def specdec_pp(trial: Trial, scenario: Scenario) -> SpecDecPPSettings:
+    """Constants of SpecDec++."""
+    longest = _longest(trial, scenario)
+    return SpecDecPPSettings(
+        **_whole(trial, scenario),
+        stop=trial.suggest_float("stop", 0.1, 0.95),
+        shortest=trial.suggest_categorical("shortest", [0, 1]),
         longest=longest,
     )
 

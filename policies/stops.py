@@ -1,8 +1,9 @@
-"""Rules that end a block by the entropy of the draft's laws, while it is drafted.
+"""Rules that end a block while it is drafted, by its entropies or by what the head foresees.
 
-Both are one threshold on the entropy, which the engine's ``entropy_stop`` takes: what differs is
-how the threshold comes about. Replays of them are exact in what is committed, and near in what a
-block that leaves the text costs (:mod:`covspec_core.replay`).
+Two are one threshold on the entropy, which the engine's ``entropy_stop`` takes: what differs is
+how the threshold comes about. The third is one on the chance that all tokens stand, its
+``chance_stop``. Replays of them are exact in what is committed, and near in what a block that
+leaves the text costs (:mod:`covspec_core.replay`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.rounds import Floats, Ints, Status
+from covspec_core.rounds import Ints, Status
 from covspec_core.scenario import Scenario
+from covspec_core.source import Stops
 from policies.lengths import LengthRule, Seen, check_range, check_share
 
 
@@ -61,8 +63,9 @@ class Svip(LengthRule):
     def _choose(self, status: Status) -> Ints:
         return np.full(len(status), self._lengths[-1])
 
-    def _stop(self, status: Status) -> Floats:
-        return np.full(len(status), self._settings.threshold**2 / self._settings.scale)
+    def _stops(self, status: Status) -> Stops:
+        entropy = np.full(len(status), self._settings.threshold**2 / self._settings.scale)
+        return super()._stops(status)._replace(entropy=entropy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +127,56 @@ class AdaEdl(LengthRule):
     def _choose(self, status: Status) -> Ints:
         return np.full(len(status), self._lengths[-1])
 
-    def _stop(self, status: Status) -> Floats:
-        return (1.0 - self._threshold) ** 2 / self._settings.gamma
+    def _stops(self, status: Status) -> Stops:
+        entropy = (1.0 - self._threshold) ** 2 / self._settings.gamma
+        return super()._stops(status)._replace(entropy=entropy)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecDecPPSettings:
+    """Constants of SpecDec++.
+
+    Attributes:
+        keep: Share of visual tokens.
+        width: Branches.
+        stop: Largest chance of a rejection that is risked; the source has 0.3 to 0.7.
+        shortest: 0 hands places to the edge where the first token alone is risked too much, as far
+            as the device foresees it before it drafts; 1 drafts it whatever it is.
+        longest: Longest draft; 20 in the source.
+    """
+
+    keep: float = 1 / 12
+    width: int = 4
+    stop: float = 0.7
+    shortest: int = 1
+    longest: int = 10
+
+    def __post_init__(self) -> None:
+        check_range(self)
+        check_share("stop", self.stop)
+
+
+class SpecDecPP(LengthRule):
+    """Draft until the foreseen chance that a token of the block is refused passes a threshold.
+
+    Source: SpecDec++ (Huang et al., arXiv 2405.19715, section 3): the chance is one minus the
+    product of what the head says of the tokens so far. :class:`policies.rivals.Threshold` looks
+    ahead from the committed text instead, and so pays for no step that it then distrusts.
+    """
+
+    foresees = True
+
+    def __init__(self, scenario: Scenario, settings: SpecDecPPSettings) -> None:
+        self._settings = settings
+        super().__init__(scenario, settings)
+
+    def _forget(self, size: int) -> None:
+        """It goes by the head alone."""
+
+    def _choose(self, status: Status) -> Ints:
+        hopeless = (status["awake"] > 0) & (status["chance_1"] < 1 - self._settings.stop)
+        return np.where(hopeless, self._lengths[0], self._lengths[-1])
+
+    def _stops(self, status: Status) -> Stops:
+        chance = np.full(len(status), 1 - self._settings.stop)
+        return super()._stops(status)._replace(chance=chance)

@@ -101,12 +101,13 @@ def stages(envs: CoVSpecVectorEnv, indices: np.ndarray, links: str) -> None:
     play, every, ending = envs.play, np.arange(BATCH), np.arange(BATCH // 32)
     sessions, codec = play.sessions, play.codec
     asked, status = codec.decode(indices), sessions.status()
-    rounds, costs = sessions._asked(asked), (sessions._costs, sessions._table)
+    rounds = sessions._asked(sessions.records, asked)
     source, spare, result = sessions.source, sessions.records.copy(), result_of(rounds)
+    costs = source.texts, sessions._costs, sessions._table
     source.courses(sessions.records, rounds, *costs)
     works: dict[str, Callable[[], object]] = {
         "decode": lambda: codec.decode(indices),
-        "ask": lambda: sessions._asked(asked),
+        "ask": lambda: sessions._asked(sessions.records, asked),
         "outcome_and_course": lambda: source.courses(sessions.records, rounds, *costs),
         "settle": lambda: source.settle(spare, rounds, *costs, 1),
         "status": lambda: sessions.status_of(every),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from covspec_core import randomness
+from covspec_core.acceptance import GRID
 from covspec_core.kernels.compiled import inner
 
 JUDGE, REST = np.uint64(1), np.uint64(4)
@@ -43,11 +44,17 @@ def draw(stream, position):
 @inner
 def draft(s, r, text, tokens):
     """A block along the recorded text: its length, and its tokens below the gate's threshold."""
-    length = r.asked
+    length, r.unsent = 0 if r.give_up else r.asked, 0
     block = min(length, text.total - s.position)
-    if np.isfinite(r.entropy_stop):
+    if np.isfinite(r.entropy_stop) or r.chance_stop > 0:
+        chance = 1.0
         for i in range(block):
-            if tokens[at(s, text, tokens, i)].entropy > r.entropy_stop:
+            token = tokens[at(s, text, tokens, i)]
+            chance *= token.chance / GRID
+            if i > 0 and chance < r.chance_stop:
+                block, length, r.unsent = i, i, 1
+                break
+            if token.entropy > r.entropy_stop:
                 block = length = i + 1
                 break
     r.drafted = length

@@ -62,7 +62,9 @@ def edge_only_end_s(s, c, table, now_s, image_bytes, tokens):
 @inner
 def move(s, r, c):
     """What a round does, once its block is drafted: a check, a commit, or a burst of the edge."""
-    alone = r.asked == 0
+    alone = r.asked == 0 or r.give_up
+    if alone:
+        r.unsent = r.asked
     r.burst_asked = min(c.edge_burst, s.limit - s.position) if alone else 0
     fits = s.unchecked + r.drafted <= c.max_skipped
     r.local = not alone and fits and r.unsure == 0
@@ -73,7 +75,7 @@ def move(s, r, c):
 
 @inner
 def drafted_s(s, c, length):
-    """Draft steps; to look ahead the device has taken the first one before it was asked."""
+    """When so many draft steps are taken; to look ahead the first one was, before it was asked."""
     steps = max(max(length, 1 if s.awake else 0) - s.ready, 0)
     missed = s.lag if steps > 0 else 0
     seconds = draft_step_s(c, s.keep) * steps + c.catch_up_s * missed
@@ -89,9 +91,15 @@ def edge_work_s(r, c, unchecked, positions):
 
 
 @inner
+def goes_on(s, r):
+    """The edge writes on without being asked; a device that drafted meanwhile has stopped it."""
+    return r.burst_asked > 0 and s.streaming and r.unsent == 0
+
+
+@inner
 def bytes_up(s, r, c, length, unchecked, owed):
     """Of a call's first message; a device that redraws repeats the token behind a verdict."""
-    if r.burst_asked > 0 and s.streaming:
+    if goes_on(s, r):
         return 0
     ids = unchecked + (1 if c.repeats and owed else 0)
     return draft_bytes(ids, length, r.judged if c.by_token else length, c.by_token, c.judged_bytes)
@@ -112,7 +120,7 @@ def call(s, r, c, table, sent_s, length, positions, unchecked, owed, edge_ready_
     up = bytes_up(s, r, c, length, unchecked, owed)
     down = verdict_bytes(rejected, c.refusal_bytes)
     left_s, arrived_s = transfer(s, c, table, links.UP, sent_s, up)
-    verify_s = edge_ready_s if alone and s.streaming else max(arrived_s, edge_ready_s)
+    verify_s = edge_ready_s if goes_on(s, r) else max(arrived_s, edge_ready_s)
     verified_s = verify_s + edge_work_s(r, c, unchecked, positions) * s.edge_factor
     # Of a burst only the message of the last token is waited for.
     waited = STREAM_BYTES if alone else down
@@ -133,7 +141,7 @@ def call(s, r, c, table, sent_s, length, positions, unchecked, owed, edge_ready_
 def course(s, r, c, table):
     """Times and bytes of a round."""
     r.started_s = s.now_s
-    r.sent_s = drafted_s(s, c, r.drafted)
+    r.sent_s = drafted_s(s, c, r.drafted + r.unsent)
     if r.local:
         r.arrived_s = r.verify_s = r.verified_s = r.received_s = r.sent_s
         r.bytes_up = r.bytes_down = 0
@@ -185,8 +193,8 @@ def _ahead(s, r, c):
     """Draft steps that fit into the wait for the first answer.
 
     For branches the first step of the wait reads the block's last token, which names the
-    candidates; every further one drafts one token on all branches. A device that goes on behind
-    its block just drafts.
+    candidates, unless it was taken for its chance; every further one drafts one token on all
+    branches. A device that goes on behind its block just drafts.
     """
     if c.post_verify:
         r.width = 1
@@ -198,7 +206,8 @@ def _ahead(s, r, c):
         if c.post_verify:
             steps = np.floor(r.window_s / step_s)
         else:
-            steps = np.floor((r.window_s - step_s) / (step_s * branch_factor(c, r.width)))
+            left_s = r.window_s - step_s * (1 - r.unsent)
+            steps = np.floor(left_s / (step_s * branch_factor(c, r.width)))
         if steps > 0:
             r.branch_steps = int(min(steps, float(c.longest)))
 
@@ -220,7 +229,7 @@ def _energy_j(s, r, c):
     ahead_s = 0.0
     if r.width > 0:
         step_s = draft_step_s(c, s.keep) * s.device_factor
-        ahead_s = step_s * (1 + branch_factor(c, r.width) * r.branch_steps)
+        ahead_s = step_s * (1 - r.unsent + branch_factor(c, r.width) * r.branch_steps)
     return c.device_w * (r.sent_s - s.now_s + ahead_s) + c.radio_w * r.radio_s
 
 
@@ -257,7 +266,7 @@ def advance(s, r, requests):
     s.ready = r.branch_steps if r.hit else 0
     s.unchecked = s.unchecked + r.emitted if r.local else 0
     # Tokens that the edge wrote alone reach the draft's cache with its next step.
-    s.lag = s.lag + r.emitted if alone else 0
+    s.lag = (0 if r.unsent > 0 else s.lag) + r.emitted if alone else 0
     r.session_done = r.request_done and s.request + 1 >= requests
     if r.request_done:
         s.request += 1

@@ -20,7 +20,7 @@ from covspec_core.exchange import Exchange
 from covspec_core.live import LiveSource, Pair, Request
 from covspec_core.models.protocol import Prompt
 from covspec_core.randomness import uniform
-from covspec_core.source import Move
+from covspec_core.source import Move, Stops
 from covspec_core.verification import WHOLE, law
 from covspec_core.wire import PROTOCOLS, Terms
 from tests.core.conftest import kind_of
@@ -130,7 +130,7 @@ def play_round(
     """One round without the clock; ``length`` 0 lets the edge write ``burst`` tokens."""
     ints = [np.array([n]) for n in (length, burst if length == 0 else 0, width, steps)]
     sure = np.array([sure])
-    drafted = source.draft(None, ints[0], sure, np.array([stop]))
+    drafted = source.draft(None, ints[0], sure, Stops(np.array([stop]), np.zeros(1)))
     move = Move(drafted.length, ints[1], np.array([local]), drafted.unsure, sure, bonus, early)
     outcome = source.finish(None, move)
     if not outcome.done[0] and not local:
@@ -427,7 +427,7 @@ def test_device_and_edge_need_nothing_but_messages(protocol_name):
     edge.start(pair.target.prompt(None, QUESTION), replace(sampler))
     text: list[int] = []
     while EOS not in text and len(text) < 40:
-        block = device.draft(text, 2, np.inf)
+        block = device.draft(text, 2)
         repeated = text[-1:] if kind.device_redraws else []
         verdict = exchange.verdict(device.message(0, repeated, block))
         standing = block.tokens[: verdict.accepted]

@@ -1,4 +1,4 @@
-"""Gates by token and by uncertainty, and entropy stops: live, replayed and on the wire."""
+"""Gates by token and by uncertainty, stops and giving up: live, replayed and on the wire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covspec_core.errors import BrokenMessage, InvalidSetting
+from covspec_core.errors import BrokenMessage, InvalidAction, InvalidSetting
 from covspec_core.rounds import RoundAction, RoundResult
 from covspec_core.verification import agreement, entropy, law, margin
 from covspec_core.wire import HEADER, Draft, Terms, protocol, upload_bytes
@@ -163,6 +163,104 @@ def test_with_an_entropy_stop_the_replay_commits_what_live_models_commit(seed):
         shorter += int(results[0].drafted[0] < 6)
         over = bool(results[0].session_done[0])
     assert shorter > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_stops_of_both_kinds_the_replay_commits_what_live_models_commit(seed):
+    live, replay = both(make_pair(), seed)
+    rng, over, shorter = np.random.default_rng(seed), False, 0
+    while not over:
+        action = RoundAction(
+            0.5, 6, int(rng.choice([0, 2])), entropy_stop=float(rng.choice([1.2, np.inf])),
+            chance_stop=float(rng.choice([0.02, 0.1, 0.3])),
+        )  # fmt: skip
+        results = live.round(action), replay.round(action)
+        assert_same_round(*results, SEEN)
+        if results[0].rejected[0] or results[0].request_done[0]:
+            # Behind the text the drafts of both differ, and with them seconds and links.
+            live.sessions.records["now_s"] = replay.sessions.records["now_s"]
+            live.sessions.records["edge_ready_s"] = replay.sessions.records["edge_ready_s"]
+        else:
+            assert_same_round(*results, ("drafted", "bytes_up", "charged", "branch_steps"))
+            assert live.sessions.now_s - replay.sessions.now_s == pytest.approx(0, abs=1e-9)
+        shorter += int(results[0].drafted[0] < 6)
+        over = bool(results[0].session_done[0])
+    assert shorter > 0
+
+
+@pytest.mark.parametrize("name", ["live", "replay"])
+def test_a_chance_stop_leaves_out_the_first_token_that_makes_the_block_too_doubtful(name):
+    engine = dict(zip(("live", "replay"), both(make_pair(), 3), strict=True))[name]
+    action = RoundAction(0.5, 6, 0, chance_stop=0.15)
+    foreseen, lengths = [], []
+    for _ in range(10):
+        before = engine.sessions.status()
+        result = engine.round(action).row(0)
+        if before["awake"][0]:
+            foreseen.append(before["chance_1"][0] * 1.0)
+            lengths.append(result["drafted"])
+        if result["session_done"]:
+            break
+    # A first token is drafted whatever its chance, and no second one behind a hopeless first.
+    assert min(lengths) == 1
+    assert all(n == 1 for n, c in zip(lengths, foreseen, strict=True) if c < 0.15)
+
+
+def test_a_chance_stop_costs_the_step_that_told_the_chance():
+    engines_ = [both(make_pair(), 3)[1] for _ in range(2)]
+    for engine in engines_:
+        engine.sessions.source.tokens["chance"] = 200
+    # The product after one token is 0.78, after two 0.62: one token is sent, two steps are taken.
+    stopped = engines_[0].round(RoundAction(0.5, 6, 0, chance_stop=0.7)).row(0)
+    asked = engines_[1].round(RoundAction(0.5, 1, 0)).row(0)
+    step_s = engines_[0].scenario.profile.draft_s(0.5) * engines_[0].sessions.path.device_factor[0]
+    assert stopped["drafted"] == asked["drafted"] == 1
+    assert stopped["sent_s"] - asked["sent_s"] == pytest.approx(step_s, rel=1e-9)
+    assert stopped["bytes_up"] == asked["bytes_up"]
+
+
+@pytest.mark.parametrize("name", ["live", "replay"])
+def test_giving_up_costs_the_drafts_and_sends_nothing_of_them(name):
+    pairs = [
+        dict(zip(("live", "replay"), both(make_pair(), 3), strict=True))[name] for _ in range(2)
+    ]
+    for engine in pairs:
+        engine.round(RoundAction(0.5, 2, 0))
+    now_s, awake = pairs[0].sessions.now_s[0] * 1.0, pairs[0].sessions.place.awake[0]
+    dropped = pairs[0].round(RoundAction(0.5, 3, 2, give_up=True)).row(0)
+    alone = pairs[1].round(RoundAction(0.5, 0, 0)).row(0)
+    step_s = pairs[0].scenario.profile.draft_s(0.5) * pairs[0].sessions.path.device_factor[0]
+    assert awake
+    assert dropped["sent_s"] - now_s == pytest.approx(3 * step_s, rel=1e-9)
+    assert alone["sent_s"] - now_s == pytest.approx(1 * step_s, rel=1e-9)
+    for field in ("drafted", "bytes_up", "bytes_down", "charged", "burst", "emitted"):
+        assert dropped[field] == alone[field]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sessions_that_give_up_replay_as_they_ran(seed):
+    live, replay = both(make_pair(), seed)
+    rng, over = np.random.default_rng(seed), False
+    while not over:
+        length, gives_up = int(rng.integers(0, 5)), bool(rng.integers(0, 2))
+        action = RoundAction(0.5, length, 2, give_up=gives_up)
+        np.testing.assert_array_equal(live.status().values, replay.status().values)
+        results = live.round(action), replay.round(action)
+        assert_same_round(*results, EVERYTHING)
+        over = bool(results[0].session_done[0])
+
+
+def test_an_edge_that_was_stopped_by_drafts_is_asked_again():
+    engine = both(make_pair(), 3)[1]
+    bursts = [RoundAction(0.5, 0, 0), RoundAction(0.5, 0, 0), RoundAction(0.5, 1, 0, give_up=True)]
+    sent = [engine.round(action).row(0)["bytes_up"] for action in bursts]
+    assert sent == [sent[0], 0, sent[0]]
+
+
+@pytest.mark.parametrize("stop", [-0.1, 1.1, np.nan])
+def test_a_chance_stop_that_is_no_chance_is_refused(stop):
+    with pytest.raises(InvalidAction, match=r"chance_stop must lie in \[0, 1\], got"):
+        RoundAction(0.5, 1, 0, chance_stop=stop)
 
 
 @pytest.mark.parametrize("stop", [0.0, 1.0, 1.2])

@@ -45,9 +45,10 @@ class ScriptedSource:
     def prefill(self, rows, keep):
         self.prefilled += rows.tolist()
 
-    def draft(self, place, length, sure, stop):
+    def draft(self, place, length, sure, stops):
         self.margins = self.rng.random(self.size)
-        return Drafted(length, (self.margins < sure) * np.maximum(length, 1))
+        unsure = (self.margins < sure) * np.maximum(length, 1)
+        return Drafted(length, unsure, np.zeros_like(length))
 
     def finish(self, place, move):
         length, local, burst = move.length, move.local, move.burst

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
+from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, PolicyMismatch
 from covspec_core.rounds import STATUS_FIELDS, Status
 from covspec_core.scenario import Scenario
 from env.codec import LOGARITHMIC, RANGES, VERSION, Codec
@@ -162,3 +162,35 @@ def test_gates_may_be_chosen_as_a_fourth_part():
     np.testing.assert_array_equal(codec.index(actions), indices)
     assert codec.action_space.nvec.tolist() == [2, 2, 1, 3]
     assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
+
+
+def test_stops_are_parts_of_an_action_where_a_scenario_has_levels_of_them():
+    scenario = make_scenario(entropy_levels=(0.5, np.inf), stop_levels=(0.0, 0.3, 0.6))
+    codec = Codec.of(scenario)
+    assert codec.sizes[3:] == (2, 3)
+    indices = np.array(list(itertools.product(*map(range, codec.sizes))))
+    actions = codec.decode(indices)
+    np.testing.assert_array_equal(codec.index(actions), indices)
+    np.testing.assert_array_equal(actions.entropy_stop, np.array([0.5, np.inf])[indices[:, 3]])
+    np.testing.assert_array_equal(actions.chance_stop, np.array([0, 0.3, 0.6])[indices[:, 4]])
+    assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
+
+
+@pytest.mark.parametrize("levels", [(0.5, 0.2), (0.2, 1.2), (-0.1,)])
+def test_stop_levels_that_are_no_ascending_chances_are_refused(levels):
+    with pytest.raises(InvalidSetting, match="stop_levels must ascend within"):
+        make_scenario(stop_levels=levels)
+
+
+def test_masks_leave_the_keep_in_use_and_lengths_that_are_not_cut():
+    status = status_with(fresh=[1.0, 0.0, 0.0], keep=[0.0, 0.5, 1.0])
+    masks = CODEC.masks(status, np.array([9, 3, 1]))
+    keeps, lengths, widths = np.split(masks, np.cumsum(CODEC.sizes)[:-1], axis=1)
+    assert keeps.tolist() == [[True] * 3, [False, True, False], [False, False, True]]
+    assert lengths.tolist() == [[True] * 3, [True] * 3, [True, True, False]]
+    assert widths.all()
+
+
+def test_masks_leave_one_width_where_no_branches_are_drafted():
+    masks = CODEC.masks(status_with(fresh=[1.0]), np.array([9]), branches=False)
+    assert masks[0, -4:].tolist() == [True, False, False, False]

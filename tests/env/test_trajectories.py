@@ -100,3 +100,37 @@ def test_splits_share_neither_requests_nor_links(scenario, recording):
     ]
     rates = [sessions.path.table.up_bps for sessions in worlds]
     assert all((rates[i] != rates[j]).all() for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_what_a_mask_leaves_out_changes_nothing(recording):
+    """Every masked choice gives the round of some choice that is left in."""
+    rng, masked = np.random.default_rng(0), 0
+    scenario = make_scenario(requests=2)
+    env, twin = (CoVSpecVectorEnv(6, scenario, recording=recording) for _ in range(2))
+    env.reset(seed=1), twin.reset(seed=1)
+    ends = np.cumsum(env.single_action_space.nvec)[:-1]
+    for _ in range(60):
+        actions = some_actions(env, rng)
+        parts = np.split(env.action_masks(), ends, axis=1)
+        allowed = actions.copy()
+        for p, part in enumerate(parts):
+            assert part.any(1).all()
+            chosen = part[np.arange(6), actions[:, p]]
+            # The greatest choice left: the keep in use, or the first length that reaches the end.
+            last = part.shape[1] - 1 - part[:, ::-1].argmax(1)
+            allowed[:, p] = np.where(chosen, actions[:, p], last)
+            masked += int((~chosen).sum())
+        steps = env.step(actions), twin.step(allowed)
+        np.testing.assert_array_equal(steps[0][0], steps[1][0])
+        np.testing.assert_array_equal(steps[0][1], steps[1][1])
+    assert masked > 50
+
+
+def test_a_single_environment_masks_as_its_row_of_a_batch(scenario, recording):
+    batch = CoVSpecVectorEnv(2, scenario, recording=recording)
+    env = CoVSpecEnv(scenario, recording=recording)
+    batch.reset(seed=7), env.reset(seed=7)
+    np.testing.assert_array_equal(batch.action_masks()[0], env.action_masks())
+    action = np.array([1, 3, 0])
+    batch.step(np.tile(action, (2, 1))), env.step(action)
+    np.testing.assert_array_equal(batch.action_masks()[0], env.action_masks())

@@ -19,7 +19,7 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import AdaptiveRule, RuleSettings
-from policies.stops import AdaEdl, AdaEdlSettings, Svip, SvipSettings
+from policies.stops import AdaEdl, AdaEdlSettings, SpecDecPP, SpecDecPPSettings, Svip, SvipSettings
 from tests.policies.conftest import status_with, toy_scenario
 
 EVERY = tuple(range(11))
@@ -235,9 +235,19 @@ def test_ada_edl_stops_where_its_bound_meets_a_threshold_that_follows_the_accept
     assert thresholds == pytest.approx([0.4, 0.5, 0.6, 0.5, 0.5])
 
 
+def test_specdec_pp_stops_by_the_chance_of_a_rejection_and_leaves_hopeless_places_to_the_edge():
+    rule = begun(SpecDecPP, SpecDecPPSettings(stop=0.7, shortest=0, longest=8))
+    status = status_with(3, awake=np.array([1.0, 1.0, 0.0]), chance_1=np.array([0.4, 0.2, 0.0]))
+    action = rule.decide(status)
+    assert action.draft_length.tolist() == [8, 0, 8]
+    assert action.chance_stop == pytest.approx(0.3)
+    assert np.isinf(action.entropy_stop).all()
+
+
 @pytest.mark.parametrize(
     ("constants", "values"),
-    [(SvipSettings, {"scale": 0.0}), (SvipSettings, {"threshold": -1.0}),
+    [(SpecDecPPSettings, {"stop": 1.5}),
+     (SvipSettings, {"scale": 0.0}), (SvipSettings, {"threshold": -1.0}),
      (AdaEdlSettings, {"gamma": 0.0}), (AdaEdlSettings, {"target": 1.5})],
 )  # fmt: skip
 def test_impossible_constants_of_a_stop_are_refused(constants, values):
