@@ -228,7 +228,9 @@ class Codec:
             **{"gate_threshold": constant(len(indices), self.gate_threshold)} | optional,
         )
 
-    def masks(self, status: Status, left: Ints | None = None, branches: bool = True) -> NDArray[np.bool_]:
+    def masks(
+        self, status: Status, left: Ints | None = None, branches: bool = True
+    ) -> NDArray[np.bool_]:
         """Choices that are not pointless, all parts in a row, shape ``[B, sum of sizes]``.
 
         Masked are keep levels other than the one in use, unless a request is fresh; draft lengths
