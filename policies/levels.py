@@ -21,8 +21,9 @@ from env.play import World
 from env.presets import named_scenario
 from env.rewards import RewardWeights
 from env.vector import CoVSpecTokenVectorEnv, CoVSpecVectorEnv
+from policies.algorithms.models import new_model
+from policies.algorithms.settings import PPOSettings
 from policies.judging import mean_interval
-from policies.training import PPOSettings, _new_model
 from policies.vec_env import SB3VecEnv
 
 LEVELS = {"round": CoVSpecVectorEnv, "token": CoVSpecTokenVectorEnv}
@@ -33,9 +34,19 @@ REWARD = RewardWeights(time=20.0)
 ENDLESS = 2**40
 
 
+class Whole(SB3VecEnv):
+    """All that an environment shows and asks for, which a view of the round level's would cut."""
+
+    def __init__(self, env: CoVSpecVectorEnv, differential: bool) -> None:
+        super().__init__(env, differential)
+        self.observation_space = env.single_observation_space
+        self.action_space = env.single_action_space
+        self._whole = True
+
+
 def settings_of(level: str) -> PPOSettings:
     """The same algorithm for both levels, but for the discount of a step."""
-    base = PPOSettings(total_steps=ENDLESS, num_envs=512, threads=1)
+    base = PPOSettings(kind="ppo", total_steps=ENDLESS, num_envs=512, threads=1)
     return replace(base, gamma=GAMMA[level])
 
 
@@ -58,8 +69,8 @@ def learn(
 ) -> tuple[Floats, int]:
     """Train for so many processor seconds; speed-ups on validation in the end, and steps taken."""
     settings = settings_of(level)
-    env = SB3VecEnv(LEVELS[level](settings.num_envs, world=train, reward=REWARD), True)
-    model = _new_model(settings, env, seed)
+    env = Whole(LEVELS[level](settings.num_envs, world=train, reward=REWARD), True)
+    model = new_model(settings, env, seed)
     spent_s = 0.0
     while spent_s < seconds:
         left = max(1 - spent_s / seconds, 0.05)
