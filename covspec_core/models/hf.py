@@ -19,6 +19,7 @@ from covspec_core.models.lean import LeanDecoder, unsupported
 from covspec_core.models.lean_context import prefill
 from covspec_core.models.lean_vision import LeanEncoder, unsupported_vision
 from covspec_core.models.loading import load_checkpoint
+from covspec_core.models.pictures import Pictures, unsupported_images
 from covspec_core.models.protocol import DECODERS, Context, Ids, Outputs, Prompt
 from covspec_core.models.wording import Wording
 from covspec_core.reduction import VisualStates
@@ -37,8 +38,8 @@ class HFModel:
         reads_encoder: Whether visual states hold the attention within the vision encoder, which
             costs a second pass of it.
         guide: Model whose attention the visual states hold as the verifier's.
-        decoder: Who runs the language model, one of ``protocol.DECODERS``. The encoder goes with
-            it: lean where it can be, unless this is ``library``.
+        decoder: Who runs the language model, one of ``protocol.DECODERS``. Encoder and images go
+            with it: lean where they can be, unless this is ``library``.
 
     Raises:
         InvalidSetting: If nothing loads from ``name``, its architecture or the decoder for it is
@@ -74,8 +75,10 @@ class HFModel:
                 f"got early={self._early}, deep={self._deep}"
             )
         self._lean = self._make_lean(decoder)
-        lean_sight = decoder != "library" and unsupported_vision(self._net) is None
-        self._encoder = LeanEncoder(self._net.model) if lean_sight else None
+        lean = decoder != "library" and unsupported_vision(self._net) is None
+        self._encoder = LeanEncoder(self._net.model) if lean else None
+        direct = lean and unsupported_images(self._images) is None
+        self._pictures = Pictures(self._images) if direct else None
 
     def _make_lean(self, decoder: str) -> LeanDecoder | None:
         if decoder not in DECODERS:
@@ -159,7 +162,11 @@ class HFModel:
 
     def _picture(self, image: Any) -> dict[str, torch.Tensor]:
         try:
-            made = self._images(images=image.convert("RGB"), return_tensors="pt")
+            shown = image.convert("RGB")
+            if self._pictures is not None:
+                made = self._pictures(shown)
+            else:
+                made = self._images(images=shown, return_tensors="pt")
         except ValueError as error:
             raise InvalidRequest(
                 f"{self.name} takes no image of {image.width} x {image.height} pixels: {error}"

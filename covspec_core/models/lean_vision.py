@@ -135,7 +135,7 @@ class LeanEncoder:
 
     def _project(self, patches: Tensor) -> Tensor:
         """What the projector makes of all tiles' patches, ``[n_visual, hidden]``."""
-        square = patches.unflatten(1, self._grid)
+        square = patches.reshape(len(patches), *self._grid, patches.shape[-1])
         joined = self._shuffle(square, scale_factor=self._ratio).flatten(0, 2)
         inner = functional.layer_norm(joined, joined.shape[-1:], *self._norm, self._norm_eps)
         inner = functional.gelu(functional.linear(inner, *self._first))
