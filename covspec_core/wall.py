@@ -131,8 +131,20 @@ class WallSessions(Sessions):
     def start(self) -> None:
         """Take up the source's request; times count from here."""
         self._start_s = self._clock()
-        self.begin(_ONE, _SEED)
+        if self._watched:
+            self.begin(_ONE, _SEED)
+        else:
+            self._begin_unwatched()
         self.now_s = self._seconds()
+
+    def _begin_unwatched(self) -> None:
+        """Begin without a link's state and a status, which nobody would read."""
+        self.limit[:] = self.source.begin(_ONE, _SEED).limit
+        for values in (
+            self.request, self.place.position, self.place.keep, self.place.ready,
+            self.place.awake, self.streaming, self.unchecked, self.owed, self.lag,
+        ):  # fmt: skip
+            values[:] = 0
 
     def _seconds(self) -> Floats:
         return np.array([self._clock() - self._start_s])

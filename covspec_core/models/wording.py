@@ -73,13 +73,13 @@ class Wording:
             InvalidSetting: If the chat template leaves the image or the question out.
         """
         question = question.strip()
-        text = self._text(question, n_visual)
+        text = self._text(question)
         start = text.rfind(question)
         # Templates either write the token that begins a text or leave it to the tokenizer.
         begun = text.startswith(self._tokenizer.bos_token or "\0")
         encoded = self._tokenizer(text, add_special_tokens=not begun, return_offsets_mapping=True)
         ids = np.asarray(encoded["input_ids"], dtype=np.int64)
-        if start < 0 or (ids == self._placeholder).sum() != n_visual:
+        if start < 0 or (ids == self._placeholder).sum() != 1:
             raise InvalidSetting(
                 "a chat template must hold the image's placeholder "
                 f"{self._token!r} once and the question as it is, got {text!r}"
@@ -88,9 +88,12 @@ class Wording:
         words = list(re.finditer(r"\w+", question))
         content = [word for word in words if word[0].lower() not in STOP_WORDS]
         places = [(start + word.start(), start + word.end()) for word in content or words]
-        return ids, _touching(spans, places)
+        # One placeholder is encoded, not hundreds: each is a token of its own anyway.
+        at, keywords = int((ids == self._placeholder).argmax()), _touching(spans, places)
+        ids = np.insert(ids, at, np.full(n_visual - 1, self._placeholder))
+        return ids, np.where(keywords > at, keywords + n_visual - 1, keywords)
 
-    def _text(self, question: str, n_visual: int) -> str:
+    def _text(self, question: str) -> str:
         content = [{"type": "image"}, {"type": "text", "text": question}]
         text: str = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
@@ -99,7 +102,7 @@ class Wording:
         written = self._token
         if self._alias is not None and self._token not in text:
             written = self._alias
-        return text.replace(written, f"{left}{self._token * n_visual}{right}", 1)
+        return text.replace(written, f"{left}{self._token}{right}", 1)
 
 
 def _touching(spans: Ids, words: list[tuple[int, int]]) -> Ids:
