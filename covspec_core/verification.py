@@ -83,8 +83,8 @@ def law(logits: NDArray[np.floating], temperature: float, truncation: Truncation
         if logits.ndim == 1:  # once a drafted token, where every microsecond counts
             greedy[logits.argmax()] = 1.0
         else:
-            rows = greedy.reshape(-1, greedy.shape[-1])
-            rows[np.arange(len(rows)), logits.argmax(-1).ravel()] = 1.0
+            best = logits.argmax(-1).ravel()
+            greedy.reshape(len(best), -1)[np.arange(len(best)), best] = 1.0
         return greedy
     below = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     weights = np.exp(below / temperature)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.vision_utils import get_vision_window_index
 
@@ -133,8 +134,11 @@ def test_a_language_model_that_forgets_is_refused(tmp_path):
 
 
 def test_an_image_in_tiles_is_read_tile_by_tile(tmp_path):
-    model = HFModel(save("internvl", tmp_path))
-    model._images.crop_to_patches, model._images.max_patches = True, 2
+    folder = save("internvl", tmp_path)
+    images = GotOcr2ImageProcessorPil.from_pretrained(folder)
+    images.crop_to_patches, images.max_patches = True, 2
+    images.save_pretrained(folder)
+    model = HFModel(folder)
     prompt, ids = model.prompt(wide(), QUESTION), answer(2)
     assert len(prompt.visual) == 3 * 36  # two tiles and the whole image
     context, first = model.prefill(prompt)
