@@ -27,7 +27,7 @@ class Store:
     """
 
     def __init__(self, decoder: LeanDecoder, cells: int) -> None:
-        self.cells = _empty(decoder, (), cells + max(cells // 4, SPARE_TOKENS))
+        self.cells = _empty(decoder, (), with_spare(cells))
         self.layers = [(keys, values) for keys, values in self.cells]
         self.readers: WeakSet[LeanContext | BranchContext] = WeakSet()
 
@@ -39,6 +39,11 @@ class Store:
         store = Store(by.decoder, end)
         store.cells[:, :, :, :start] = self.cells[:, :, :, :start]
         return store
+
+
+def with_spare(cells: int) -> int:
+    """Cells of a cache made for so many, where the model has as many positions."""
+    return cells + max(cells // 4, SPARE_TOKENS)
 
 
 def _empty(decoder: LeanDecoder, rows: tuple[int, ...], cells: int) -> Tensor:

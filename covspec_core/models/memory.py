@@ -15,6 +15,8 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from covspec_core.errors import CoVSpecError, InvalidSetting
+from covspec_core.models.lean import unsupported
+from covspec_core.models.lean_context import BRANCH_TOKENS, with_spare
 from covspec_core.models.loading import DTYPES, read_config
 
 
@@ -28,7 +30,9 @@ class MemoryNeeds:
         parameters: Numbers in the weights.
         weights_bytes: Bytes of them.
         cache_bytes_per_token: Keys and values of one position.
-        cache_bytes: Those of all positions, once for the sequence and once for every branch.
+        decoder: Who runs it, weights on one device: ``lean``, whose branches share the sequence's
+            cache, or ``library``, whose branches copy it.
+        cache_bytes: Keys and values of the sequence and all branches, spare room included.
         ranking_bytes: Attention weights of all layers in the one pass that ranks visual tokens.
     """
 
@@ -37,6 +41,7 @@ class MemoryNeeds:
     parameters: int
     weights_bytes: int
     cache_bytes_per_token: int
+    decoder: str
     cache_bytes: int
     ranking_bytes: int
 
@@ -67,13 +72,17 @@ def memory_needs(name: str, dtype: str, positions: int, branches: int) -> Memory
     heads, layers = text.num_attention_heads, text.num_hidden_layers
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     per_token = 2 * layers * text.num_key_value_heads * width * each
+    lean = unsupported(net.model.language_model) is None
+    most = int(text.max_position_embeddings)
+    shared = min(with_spare(positions), most) + branches * min(BRANCH_TOKENS, most)
     return MemoryNeeds(
         name=name,
         dtype=dtype,
         parameters=parameters,
         weights_bytes=parameters * each,
         cache_bytes_per_token=per_token,
-        cache_bytes=per_token * positions * (1 + branches),
+        decoder="lean" if lean else "library",
+        cache_bytes=per_token * (shared if lean else positions * (1 + branches)),
         ranking_bytes=layers * heads * positions**2 * each,
     )
 
