@@ -201,7 +201,7 @@ class Sessions:
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """Requests that are fresh are read with the shares asked for."""
-        fresh = np.flatnonzero(self.fresh[rows])
+        fresh = self.fresh[rows].nonzero()[0]
         if fresh.size:
             self.source.prefill(rows[fresh], keep[fresh])
             self.place.keep[rows[fresh]] = keep[fresh]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,14 @@ LOGARITHMIC = frozenset(
 )  # fmt: skip
 
 
+@cache
+def _loops() -> ModuleType:
+    """Compiled loops, which load numba: the first observation does."""
+    from env import loops
+
+    return loops
+
+
 @dataclass(frozen=True)
 class Codec:
     """Turns statuses into observations, and indices into actions.
@@ -104,6 +114,7 @@ class Codec:
             ("_logs", logs),
             ("_shift", low),
             ("_scale", 1.0 / (high - low)),
+            ("_optional", tuple(self.parts)[3:]),
             ("_counts", np.array(self.sizes)),
         ):
             object.__setattr__(self, name, value)
@@ -177,11 +188,9 @@ class Codec:
         Raises:
             InvalidStatus: If a value is NaN or infinite.
         """
-        from env.loops import scale_all
-
         observations = np.empty((len(status), len(self.fields)), np.float32)
         ranges = self._columns, self._logs, self._shift, self._scale
-        row = scale_all(status.values, *ranges, observations)
+        row = _loops().scale_all(status.values, *ranges, observations)
         if row >= 0:
             values = status.values[row, self._columns]
             column = np.flatnonzero(~np.isfinite(values))[0]
@@ -211,16 +220,14 @@ class Codec:
         Raises:
             InvalidAction: If an index lies outside its space.
         """
-        from env.loops import choose_all
-
         indices, row = np.asarray(indices), 0
         if indices.dtype.kind in "iu" and indices.shape[1:] == self._counts.shape:
             whole = np.ascontiguousarray(indices, dtype=np.int64)
             chosen = np.empty((len(self._counts), len(indices)))
-            row = choose_all(whole, self._counts, self._levels, chosen)
+            row = _loops().choose_all(whole, self._counts, self._levels, chosen)
         if row >= 0:
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
-        optional = dict(zip(list(self.parts)[3:], chosen[3:], strict=True))
+        optional = dict(zip(self._optional, chosen[3:], strict=True))
         return Actions.known(
             keep=chosen[0],
             draft_length=chosen[1].astype(np.int64),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import reduce
 
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.rounds import Floats, RoundResult
+from covspec_core.rounds import Floats, RoundResult, constant
 
 MEGABYTE = 2.0**20
 
@@ -66,7 +67,4 @@ _AMOUNTS: dict[str, Callable[[RoundResult, Floats, Floats], Floats]] = {
 
 def total(terms: dict[str, Floats], size: int) -> Floats:
     """Sum of reward terms, shape ``[B]``."""
-    summed = np.zeros(size)
-    for term in terms.values():
-        summed += term
-    return summed
+    return reduce(np.add, terms.values(), constant(size, 0.0))
