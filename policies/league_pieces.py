@@ -16,18 +16,12 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.recording import Recording
 from covspec_core.scenario import Scenario
 from env.play import World
-from policies import oracles
 from policies.answer_store import digest
+from policies.bounds import BOUNDS
 from policies.factory import make_controller
 from policies.judging import Scores, judge
 from policies.perturbed import StaleLink, WrongLink
 from policies.settings import ControllerSettings, ModelSettings
-
-ORACLES: Final = {
-    "law_oracle": oracles.law_oracle,
-    "outcome_oracle": oracles.outcome_oracle,
-}
-"""Bounds by name: makers of a controller for certain sessions."""
 
 
 class Told(NamedTuple):
@@ -73,7 +67,7 @@ class Piece:
 
     Attributes:
         match: Where.
-        controller: Who, its constants known; an oracle by its name among ``ORACLES``.
+        controller: Who, its constants known; an oracle by its name among ``BOUNDS``.
         member: Training seed of a learned controller; 0 for others.
         regime: Name of the regime.
         scenario: Of the regime.
@@ -144,7 +138,7 @@ def play(todo: Todo) -> float:
 def oracle_refuses(name: str, scenario: Scenario, match: Match) -> str | None:
     """Why there is no such bound in a regime; ``None`` if there is."""
     try:
-        ORACLES[name](load(scenario, match), 1, match.seed)
+        BOUNDS[name](load(scenario, match), 1, match.seed)
     except InvalidSetting as error:
         return str(error)
     return None
@@ -180,7 +174,7 @@ MOST_WORLDS: Final = 16
 
 def _controller(piece: Piece) -> Controller:
     if isinstance(piece.controller, str):
-        return ORACLES[piece.controller](_world(piece), piece.sessions, piece.match.seed)
+        return BOUNDS[piece.controller](_world(piece), piece.sessions, piece.match.seed)
     made = make_controller(piece.controller, piece.scenario, piece.match.seed, _untuned)
     if piece.told.sigma:
         return WrongLink(made, piece.told.sigma, piece.match.seed)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from covspec_core.errors import InvalidSetting
-from policies.league_pieces import ORACLES, Told
+from policies.bounds import BOUNDS
+from policies.league_pieces import Told
 from policies.league_report import RULE
 
 LEARNED: Final = "learned"
@@ -19,7 +20,7 @@ class OracleSettings:
     """Bounds.
 
     Attributes:
-        names: Among ``ORACLES``.
+        names: Among ``BOUNDS``.
         sessions: Per regime, the first ones.
     """
 
@@ -27,10 +28,10 @@ class OracleSettings:
     sessions: int
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.names) - set(ORACLES))
+        unknown = sorted(set(self.names) - set(BOUNDS))
         if unknown or self.sessions < 1:
             raise InvalidSetting(
-                f"experiment.oracles needs names among {sorted(ORACLES)} and sessions >= 1, "
+                f"experiment.oracles needs names among {sorted(BOUNDS)} and sessions >= 1, "
                 f"got {self.names} and {self.sessions}"
             )
 
