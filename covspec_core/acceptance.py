@@ -2,9 +2,11 @@
 
 A small network on the draft's last hidden state, in the spirit of SpecDec++ (arXiv 2405.19715).
 It differs in looking ahead: behind a text it predicts, for several ``n`` at once, the chance that
-the next ``n`` drafted tokens all stand. A stop rule that judges every token as it is drafted has
-already paid for the token it distrusts; and what is foreseen at the committed text does not depend
-on how the draft goes on, so a recording replays it exactly.
+the next ``n`` drafted tokens all stand. What is foreseen at the committed text does not depend on
+how the draft goes on, so a recording replays it exactly, and it tells whether to draft at all; the
+chance of the next token alone, asked again behind every drafted one, ends blocks
+(``RoundAction.chance_stop``), and is the better of the two where refusals are dear
+(``python evaluate.py controllers=[tuned_threshold,tuned_specdec_pp] judging.split=validation``).
 """
 
 from __future__ import annotations
