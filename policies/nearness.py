@@ -1,17 +1,24 @@
-"""How near a replay comes to live models under rules that stop within a block.
+"""How near a replay comes to live models: seconds, and the gain of a learned controller.
 
 ``python -m policies.nearness`` plays validation sessions of the embedded pair twice, live and
-replayed, under shared noise: the text is the same, bit by bit, and all that can differ is how long
-a block grows that has left it.
+replayed, under rules that stop within a block; with ``--controller FOLDER`` under that learned
+controller and the tuned rule. Both play the same requests on the same links on the virtual clock.
+Under shared noise the text is the same, bit by bit, and all that can differ is how long a block
+grows that has left it. With independent draws (``decoupled``) live models write texts of their
+own, so that only means can agree.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from covspec_core.engine import Controller, Engine
+from covspec_core.errors import InvalidSetting
 from covspec_core.live import LiveSource, Pair
 from covspec_core.pair.head import HEAD
 from covspec_core.pair.requests import recorded_requests
@@ -20,13 +27,47 @@ from covspec_core.provenance import provenance
 from covspec_core.rounds import Floats
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source
+from env.codec import Codec
 from env.play import World
 from env.presets import RECORDING, named_scenario
-from policies.judging import mean_interval
+from policies.learned import load_controller
 from policies.rivals import Threshold, ThresholdSettings
+from policies.rules import AdaptiveRule, RuleSettings
 from policies.stops import SpecDecPP, SpecDecPPSettings, Svip, SvipSettings
 
 FOLDER = RECORDING.parent / "pair"
+PROTOCOLS = ("coupled", "decoupled")
+CHOICES = (
+    "keep_levels", "draft_lengths", "branch_widths", "gate_threshold", "gate_levels",
+    "entropy_levels", "stop_levels",
+)  # fmt: skip
+"""What a codec and a scenario both hold."""
+TUNED_RULE = RuleSettings(
+    keep=1.0, width=1, weight=0.0136, start=0.77, shortest=1, longest=5, delay_scale=0.35,
+    law_scale=1.05, ready_scale=1.0, acceptance_scale=0.468,
+)  # fmt: skip
+"""As the league's search found them on the training mix."""
+RESAMPLES = 2000
+
+
+class Played(NamedTuple):
+    """Sessions of one controller, played twice, shape ``[sessions]`` each."""
+
+    live_s: Floats
+    replayed_s: Floats
+    live_tokens: Floats
+    replayed_tokens: Floats
+
+
+class Estimate(NamedTuple):
+    """A figure in percent with the ends of its paired 95 % bootstrap interval over sessions."""
+
+    percent: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.percent:+.2f} % [{self.low:+.2f}, {self.high:+.2f}]"
 
 
 def rules(scenario: Scenario) -> dict[str, Controller]:
@@ -41,56 +82,115 @@ def rules(scenario: Scenario) -> dict[str, Controller]:
     }
 
 
-def played_s(world: World, source: Source, controller: Controller, seed: int) -> float:
-    """Virtual seconds of a session."""
+def learned_and_rule(folder: Path) -> Callable[[Scenario], dict[str, Controller]]:
+    """Makes a learned controller, and the rule over which its gain is stated."""
+    return lambda scenario: {
+        "learned": load_controller(folder, Codec.of(scenario)),
+        "tuned_rule": AdaptiveRule(scenario, TUNED_RULE),
+    }
+
+
+def played(world: World, source: Source, controller: Controller, seed: int) -> tuple[float, int]:
+    """Virtual seconds and answer tokens of a session."""
     engine = Engine(world.scenario, world.links, source)
     status = engine.begin(seed)
     controller.begin(1)
+    tokens = 0
     while True:
         result = engine.play(controller.decide(status))
+        tokens += int(result.emitted[0])
         if result.session_done[0]:
-            return float(result.received_s[0])
+            return float(result.received_s[0]), tokens
         status = engine.status()
 
 
-def compare(
-    world: World, pair: Pair, controller: Controller, sessions: int, seed: int
-) -> tuple[Floats, Floats]:
-    """Virtual seconds of sessions, live and replayed, shape ``[sessions]`` each."""
-    ask, temperature = (
-        recorded_requests(world.recording),
-        float(world.recording.meta["temperature"]),
-    )
-    limit, kind = int(world.recording.meta["limit"]), world.scenario.protocol
-    times = np.array(
+def compare(world: World, pair: Pair, controller: Controller, sessions: int, seed: int) -> Played:
+    """Sessions of a controller, live and replayed."""
+    meta, kind = world.recording.meta, world.scenario.protocol
+    ask = recorded_requests(world.recording)
+    terms = float(meta["temperature"]), int(meta["limit"])
+    rows = [
         [
-            [
-                played_s(world, source, controller, seed + i)
-                for source in (LiveSource(pair, kind, temperature, limit, ask), world.replay(1))
-            ]
-            for i in range(sessions)
+            played(world, source, controller, seed + i)
+            for source in (LiveSource(pair, kind, *terms, ask), world.replay(1))
         ]
-    )
-    return times[:, 0], times[:, 1]
+        for i in range(sessions)
+    ]
+    seconds, tokens = np.moveaxis(np.array(rows, dtype=np.float64), 2, 0)
+    return Played(seconds[:, 0], seconds[:, 1], tokens[:, 0], tokens[:, 1])
+
+
+def _estimate(percent: Callable[[Floats], Floats], columns: Floats, seed: int) -> Estimate:
+    """Of sums over sessions, columns ``[C, sessions]``; ``percent`` takes sums ``[C, ...]``."""
+    n = columns.shape[1]
+    drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+    low, high = np.percentile(percent(columns[:, drawn].sum(2)), [2.5, 97.5])
+    return Estimate(float(percent(columns.sum(1))), float(low), float(high))
+
+
+def longer(own: Played, seed: int = 0) -> Estimate:
+    """How much longer a token takes live than replayed."""
+    return _estimate(lambda s: 100 * (s[0] / s[2] / (s[1] / s[3]) - 1), np.stack(own), seed)
+
+
+def gains(ours: Played, rule: Played, seed: int = 0) -> dict[str, Estimate]:
+    """Gain in tokens a second over a rule, live and replayed, and live less replayed."""
+
+    def gain(sums: Floats, way: int) -> Floats:
+        mine, theirs = sums[way] / sums[2 + way], sums[4 + way] / sums[6 + way]
+        return 100 * (theirs / mine - 1)
+
+    columns = np.stack([*ours, *rule])
+    ways: Mapping[str, Callable[[Floats], Floats]] = {
+        "live": lambda sums: gain(sums, 0),
+        "replayed": lambda sums: gain(sums, 1),
+        "difference": lambda sums: gain(sums, 0) - gain(sums, 1),
+    }
+    return {name: _estimate(way, columns, seed) for name, way in ways.items()}
+
+
+def world_of(links: list[str], protocol_name: str, codec: Codec | None) -> World:
+    """Validation sessions of one request, with the choices that a codec has."""
+    choices = {name: getattr(codec, name) for name in CHOICES} if codec else {}
+    scenario = named_scenario(links, protocol_name=protocol_name, requests=1, **choices)
+    return World.load(scenario, "validation")
+
+
+def embedded_pair(world: World) -> Pair:
+    """The pair of a world's recording."""
+    parts = str(FOLDER / "draft"), str(FOLDER / "target")
+    return load_pair(*parts, world.recording.meta["reduction"], str(FOLDER / HEAD))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print one line a rule: how much longer live sessions take than replayed ones."""
+    """Print how much longer live sessions take, and what a learned controller gains in both."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--controller", type=Path, help="folder of a learned controller")
+    parser.add_argument("--protocols", nargs="+", default=["coupled"], choices=PROTOCOLS)
+    parser.add_argument("--links", nargs="+", default=["paper"])
     parser.add_argument("--sessions", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
-    scenario = named_scenario("paper", protocol_name="coupled", requests=1)
-    world = World.load(scenario, "validation")
-    parts = str(FOLDER / "draft"), str(FOLDER / "target")
-    pair = load_pair(*parts, world.recording.meta["reduction"], str(FOLDER / HEAD))
-    for name, controller in rules(world.scenario).items():
-        live_s, replayed_s = compare(world, pair, controller, args.sessions, args.seed)
-        low, high = mean_interval(100 * (live_s / replayed_s - 1))
-        print(
-            f"{name}: live {live_s.mean():.3f} s, replayed {replayed_s.mean():.3f} s, "
-            f"live takes {100 * (live_s / replayed_s - 1).mean():+.2f} % [{low:+.2f}, {high:+.2f}]"
-        )
+    if args.sessions < 2:
+        raise InvalidSetting(f"sessions must be >= 2, got {args.sessions}")
+    codec = load_controller(args.controller).codec if args.controller else None
+    make = learned_and_rule(args.controller) if args.controller else rules
+    for name in args.protocols:
+        world = world_of(args.links, name, codec)
+        pair = embedded_pair(world)
+        found = {
+            player: compare(world, pair, controller, args.sessions, args.seed)
+            for player, controller in make(world.scenario).items()
+        }
+        for player, own in found.items():
+            print(
+                f"{name}, {player}: live {own.live_s.mean():.3f} s, replayed "
+                f"{own.replayed_s.mean():.3f} s, a token takes {longer(own)} longer live",
+                flush=True,
+            )
+        if codec:
+            for way, gain in gains(found["learned"], found["tuned_rule"]).items():
+                print(f"{name}, gain of learned over tuned_rule, {way}: {gain}", flush=True)
     print(provenance(args.seed))
 
 

@@ -1,4 +1,4 @@
-"""Commands that compare: round with token level, replay with live models."""
+"""The command that compares round with token level."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from covspec_core.errors import InvalidSetting
 from env.play import World
 from policies import levels
-from policies.nearness import played_s, rules
 
 SMALL = {"num_envs": 8, "rollout_steps": 16, "batch_size": 64, "epochs": 1}
 
@@ -33,9 +32,3 @@ def test_both_levels_learn_and_are_judged_on_sessions_of_their_own(worlds, level
 def test_nothing_to_train_or_judge_is_refused(argument):
     with pytest.raises(InvalidSetting, match=argument[2:]):
         levels.main([argument, "0"])
-
-
-def test_every_rule_whose_nearness_is_measured_plays_a_replay(scenario, recording):
-    world = World.load(scenario, "train", recording)
-    for controller in rules(scenario).values():
-        assert played_s(world, world.replay(1), controller, 0) > 0
