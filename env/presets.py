@@ -6,6 +6,8 @@ The same files are the choices of the Hydra groups ``profile`` and ``link``, so 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from numbers import Integral, Real
@@ -58,6 +60,7 @@ CHANNELS: dict[str, type] = {
 
 UNSET = "???"
 """Hydra's mark in a file for a value that the user has to give."""
+_ENVIRONMENT = re.compile(r"\$\{oc\.env:(\w+),null\}")
 
 T = TypeVar("T")
 
@@ -186,7 +189,13 @@ def preset(group: str, name: str) -> dict[str, Any]:
         names = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
         raise InvalidSetting(f"{group} must be one of {names}, got {name!r}")
     values: dict[str, Any] = yaml.safe_load(path.read_text())
-    return values
+    return {name: _resolved(value) for name, value in values.items()}
+
+
+def _resolved(value: Any) -> Any:
+    """A value that a file leaves to the environment; unset if it is not there."""
+    asked = _ENVIRONMENT.fullmatch(value) if isinstance(value, str) else None
+    return os.environ.get(asked[1], UNSET) if asked else value
 
 
 def named_scenario(

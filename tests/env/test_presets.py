@@ -38,7 +38,8 @@ def test_a_named_profile_builds(name):
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_measured_links_ask_for_the_folder_of_traces(name):
+def test_measured_links_ask_for_the_folder_of_traces(name, monkeypatch):
+    monkeypatch.delenv("COVSPEC_TRACES_DIR", raising=False)
     with pytest.raises(InvalidSetting, match=r"needs \['traces_dir'\]"):
         named_scenario(name)
 
