@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from covspec_core.errors import RunConflict
 from covspec_core.provenance import ROOT, provenance
-from env.presets import build
+from env.presets import UNSET, build
 from policies import league_players as players
 from policies.console import say
 from policies.experiments import Findings
@@ -207,9 +207,16 @@ def _write(report: dict[str, Any], folder: Path, settings: LeagueSettings) -> st
     if settings.publish:
         path = ROOT / settings.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, report)
+        write_json(path, _public(report))
         say(f"published: {path}")
     return text
+
+
+def _public(values: Any) -> Any:
+    """Values without the folder of this machine in which measured traces lie."""
+    if isinstance(values, Mapping):
+        return {k: UNSET if k == "traces_dir" else _public(v) for k, v in values.items()}
+    return [_public(value) for value in values] if isinstance(values, list) else values
 
 
 def _plain(values: Any) -> Any:
