@@ -15,7 +15,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from policies.judging import Scores, mean_interval
-from policies.report import BASELINES, Judged
+from policies.report import BASELINES, Judged, shown
 
 COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999", "#F0E442", "#000000")
 OURS = "#D55E00"
@@ -36,7 +36,7 @@ def speed_by_regime(judged: Judged, path: Path) -> None:
         places = np.arange(len(regimes)) + (i - (len(judged) - 1) / 2) * width
         means, errors = _means([scores[regime] for regime in regimes])
         lossy = any(scores[regime].deviations.any() for regime in regimes)
-        label = f"{name.replace('_', ' ')}{' (lossy)' if lossy else ''}"
+        label = f"{shown(name).replace('_', ' ')}{' (lossy)' if lossy else ''}"
         axes.bar(places, means, width, yerr=errors, label=label, capsize=1.5,
                  color=OURS if name == "learned" else COLOURS[i % len(COLOURS)],
                  error_kw={"lw": 0.8}, hatch="///" if lossy else None, edgecolor="white",

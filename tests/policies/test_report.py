@@ -9,8 +9,9 @@ import pytest
 
 from covspec_core.provenance import provenance
 from env.play import World
+from policies.bounds import BOUNDS
 from policies.card import write_card
-from policies.report import ALL, build_report, judge_all, markdown, write_report
+from policies.report import ALL, build_report, judge_all, judge_bounds, markdown, write_report
 from policies.rules import AdaptiveRule, RuleSettings, edge_only
 from tests.policies.conftest import toy_scenario
 
@@ -35,10 +36,14 @@ def controllers(recording):
 
 
 @pytest.fixture(scope="module")
-def judged(controllers, recording):
-    worlds = {
+def worlds(recording):
+    return {
         name: World.load(toy_scenario(bps=bps), "test", recording) for name, bps in REGIMES.items()
     }
+
+
+@pytest.fixture(scope="module")
+def judged(controllers, worlds):
     makers = {
         name: partial(lambda own, _: own, controller) for name, controller in controllers.items()
     }
@@ -95,6 +100,46 @@ def test_the_page_shows_every_controller_regime_and_comparison(report):
         for found in report["comparisons"][f"learned_vs_{rival}"].values():
             assert f"{found['gain_percent']:+.1f} %" in page
     assert "![speed](speed.png)" in page
+
+
+@pytest.fixture(scope="module")
+def with_bounds(judged, worlds):
+    return judged | judge_bounds(list(BOUNDS), worlds, 8, 0, lambda line: None)
+
+
+def test_bounds_play_the_same_sessions_and_are_marked_as_not_deployable(with_bounds):
+    report = build_report(with_bounds, provenance(0), {}, 0)
+    assert set(report["comparisons"]) == {f"learned_vs_{rival}" for rival in RIVALS}
+    for regime in (*REGIMES, ALL):
+        speed = {name: scores[regime].speedup for name, scores in with_bounds.items()}
+        assert (speed["outcome_oracle"] >= speed["tuned_rule"] - 1e-9).all()
+    page = markdown(report)
+    for name in BOUNDS:
+        assert f"| {name} (bound, not deployable) |" in page
+    assert "| learned |" in page
+
+
+def test_the_share_of_the_gap_to_the_law_oracle_stands_beside_the_gain(with_bounds):
+    report = build_report(with_bounds, provenance(0), {}, 0)
+    for rival in RIVALS:
+        for regime, found in report["comparisons"][f"learned_vs_{rival}"].items():
+            ours, rule, bound = (
+                with_bounds[name][regime].speedup.mean()
+                for name in ("learned", rival, "law_oracle")
+            )
+            assert bound > rule
+            assert found["gap_closed"] == pytest.approx((ours - rule) / (bound - rule))
+            low, high = found["gap_ci95"]
+            assert low <= found["gap_closed"] <= high
+            assert f"| {found['gap_closed']:.0%} | {low:.0%} to {high:.0%} |" in markdown(report)
+
+
+def test_where_a_rival_is_beyond_the_bound_there_is_no_gap_to_close(judged):
+    """Lossy ones may be: the bound keeps the target's law."""
+    below = judged | {"law_oracle": judged["tuned_rule"]}
+    found = build_report(below, provenance(0), {}, 0)
+    assert found["comparisons"]["learned_vs_tuned_rule"][ALL]["gap_closed"] is None
+    assert "| no gap |" in markdown(found)
 
 
 def test_a_report_without_a_learned_controller_compares_nothing(judged):
