@@ -27,10 +27,11 @@ def _record(floats: str = "", ints: str = "", keys: str = "", bools: str = "") -
 
 
 SESSION = _record(
-    floats="now_s request_s edge_ready_s offset_s device_factor edge_factor keep acceptance "
+    floats="now_s request_s device_ready_s edge_ready_s offset_s device_factor edge_factor keep "
+    "acceptance "
     "hit_rate rtt_s margin margin_mean entropy entropy_mean mean_log_up mean_log_down "
     + " ".join(STATISTICS),
-    ints="row request limit position ready unchecked lag accepted drafted rejected",
+    ints="row request limit image_bytes position ready unchecked lag accepted drafted rejected",
     keys="seed key",
     bools="streaming owed awake",
 )

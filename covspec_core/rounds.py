@@ -35,6 +35,8 @@ STATUS_FIELDS: dict[str, str] = {
     "rtt_s": "running mean of the round trip",
     "device_factor": "seconds of device work over the profile's",
     "edge_factor": "seconds of edge work over the profile's",
+    "device_wait_s": "seconds until the device has read the request",
+    "edge_wait_s": "before a request's first round, seconds until the edge has read it, at up_bps",
     "acceptance": "running mean of judged tokens that were accepted",
     "accepted": "drafted tokens accepted in the last round",
     "drafted": "tokens judged or committed in the last round",
@@ -58,7 +60,8 @@ STATUS_FIELDS: dict[str, str] = {
     "keep": "share of visual tokens the draft sees in this request",
     "streaming": "1 if the edge is decoding alone",
     "prompt_tokens": "tokens of the question",
-    "relevance_entropy": "entropy of the keywords' attention over visual tokens, nats",
+    "relevance_entropy": "entropy of the keywords' attention over visual tokens, nats; 0, as the "
+    "next two, until the device has read the request",
     "activity_mean": "mean change of a visual token's state over the layers",
     "cover_rank": "participation ratio of the visual states",
     "token_bytes": "bytes up for each drafted token that is judged; the same all session",
@@ -240,7 +243,7 @@ class RoundResult:
     """What a round did, shape ``[B]`` each. Times count from the session's start.
 
     Attributes:
-        started_s: The device begins to draft.
+        started_s: The device begins to draft, having read the request, or lets the edge write.
         sent_s: The block is drafted; a transfer may begin.
         arrived_s: The edge has the message (equal to ``sent_s`` if nothing was sent).
         verify_s: The edge begins its pass.

@@ -54,6 +54,7 @@ class Sessions:
         limit: Most answer tokens.
         now_s: The device begins its next round.
         request_s: The request in hand was asked for.
+        device_ready_s: The device has read the request in hand; it can draft from then on.
         edge_ready_s: The edge is free.
         streaming: The edge is decoding alone.
         unchecked: Tokens that it has not heard of.
@@ -68,6 +69,7 @@ class Sessions:
     limit = Column[Ints]()
     now_s = Column[Floats]()
     request_s = Column[Floats]()
+    device_ready_s = Column[Floats]()
     edge_ready_s = Column[Floats]()
     streaming = Column[Bools]()
     unchecked = Column[Ints]()

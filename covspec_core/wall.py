@@ -135,7 +135,7 @@ class WallSessions(Sessions):
             self.begin(_ONE, _SEED)
         else:
             self._begin_unwatched()
-        self.now_s = self._seconds()
+        self.now_s = self.device_ready_s = self.edge_ready_s = self._seconds()
 
     def _begin_unwatched(self) -> None:
         """Begin without a link's state and a status, which nobody would read."""

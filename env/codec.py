@@ -15,13 +15,15 @@ from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
 from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Ints, Status, constant
 from covspec_core.scenario import Scenario
 
-VERSION = 3
+VERSION = 4
 RANGES: dict[str, tuple[float, float]] = {
     "up_bps": (1e3, 1e10),
     "down_bps": (1e3, 1e10),
     "rtt_s": (1e-3, 10.0),
     "device_factor": (0.1, 10.0),
     "edge_factor": (0.1, 10.0),
+    "device_wait_s": (0.0, 2.0),
+    "edge_wait_s": (0.0, 4.0),
     "cover_rank": (1.0, 1e3),
     "up_trend": (-4.0, 4.0),
     "down_trend": (-4.0, 4.0),

@@ -166,12 +166,12 @@ class _Session:
         self, play: Sessions, request: int, level: int, bursts: int
     ) -> tuple[float, int, int, int]:
         tables, position = self._tables[request], int(play.place.position[0])
-        if bursts:
+        if position == bursts * self._world.scenario.edge_burst:
+            row, clock = tables.opening[bursts], play.request_s
+        elif bursts:
             row, clock = tables.streaming[position, bursts], play.edge_ready_s
-        elif position:
-            row, clock = tables.awake[position, play.place.ready[0]], play.now_s
         else:
-            row, clock = tables.fresh, play.request_s
+            row, clock = tables.awake[position, play.place.ready[0]], play.now_s
         choice = int(row[level, self._nearest(float(clock[0]))])
         lengths = np.append([0], self._lengths) if self._can_wait else self._lengths
         length = int(lengths[choice])

@@ -22,7 +22,7 @@ from covspec_core.rounds import GATE_OFF, Actions, Bools, Floats, Ints, Keys
 from covspec_core.sessions import Sessions
 from env.play import World
 from policies.known import choices_of, requests_of
-from policies.one_round import Modes
+from policies.one_round import Modes, put_in_modes
 from policies.oracles import Oracle, Plan
 
 
@@ -86,10 +86,10 @@ class _Search:
         whole, nothing = np.full(shape, np.inf), np.full(shape, -1)
         self._labels = _Labels(whole, whole.copy(), nothing, nothing.copy())
         path = self._sessions(np.arange(len(self._key))).path
-        start = timeline.request_start(
-            world.scenario.profile, path, np.repeat(now_s, self._each), image_bytes
-        )
-        self._labels.now_s[:, 0, 0], self._labels.edge_s[:, 0, 0] = start
+        asked_s = np.repeat(now_s, self._each)
+        start = timeline.request_start(world.scenario.profile, path, asked_s, image_bytes)
+        self._labels.now_s[:, 0, 0], self._labels.edge_s[:, 0, 0] = asked_s, start.edge_s
+        self._device_s = start.device_s
 
     def run(self) -> None:
         """Fill in all labels."""
@@ -134,8 +134,9 @@ class _Search:
                 gate_threshold=np.full(len(pair), GATE_OFF),
             )
         )
-        bursts = np.maximum(mode - 1 - self.modes.longest, 0) + 1
-        after = self.modes.number(result.request_done, play.streaming, play.place.ready, bursts)
+        bursts = self.modes.in_a_row(mode) + 1
+        position_after = np.where(result.request_done, 0, play.place.position)
+        after = self.modes.number(position_after, play.streaming, play.place.ready, bursts)
         in_time = result.seconds <= self._world.scenario.deadline_s
         self._note(
             pair[in_time], (play.place.position * self.modes.count + after)[in_time],
@@ -157,15 +158,11 @@ class _Search:
     def _at(self, position: int, pair: Ints, mode: Ints) -> Sessions:
         """Sessions in these states."""
         play = self._sessions(pair)
-        later, streams = mode > 0, mode > 1 + self.modes.longest
+        put_in_modes(play, self.modes, mode)
         play.now_s = self._labels.now_s[pair, position, mode]
         play.edge_ready_s = self._labels.edge_s[pair, position, mode]
+        play.device_ready_s = self._device_s[pair]
         play.place.position, play.place.keep = np.full(len(pair), position), self._keep[pair]
-        play.place.awake, play.streaming = later & ~streams, streams
-        play.place.ready = np.where(later & ~streams, mode - 1, 0)
-        bursts = np.where(streams, mode - 1 - self.modes.longest, 0)
-        play.owed = later.copy()
-        play.lag = bursts * self._scenario.edge_burst
         return play
 
     def _sessions(self, pair: Ints) -> Sessions:

@@ -51,15 +51,14 @@ class _Step:
         self._burst = world.scenario.edge_burst
         self._widths = np.array(world.scenario.branch_widths)
         number = np.arange(modes.count)
-        self._streamed = np.maximum(number - modes.longest - 1, 0)
+        bursts = np.minimum(modes.in_a_row(number) + 1, modes.bursts)
+        self._after = modes.streamed(bursts, modes.opens(number))
 
     def alone(self, position: int) -> Floats:
         """A burst of the edge, ``[N, M]``."""
         left = np.clip(self._text.length - position, 1, self._burst)
         spent = np.take_along_axis(self._costs.burst_s, (left - 1)[:, None, None], 2)[..., 0]
-        bursts = np.minimum(self._streamed + 1, self._modes.bursts)
-        after = self._modes.longest + 1 + bursts
-        return spent + self._rest_s[:, position + self._burst][:, after]
+        return spent + self._rest_s[:, position + self._burst][:, self._after]
 
     def draft(self, position: int, length: int) -> Floats:
         """A block to check, with every branch width, ``[N, M, widths]``."""

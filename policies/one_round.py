@@ -30,44 +30,60 @@ from env.play import World
 class Modes(NamedTuple):
     """States of a request besides its position, numbered.
 
-    0 is fresh; then come an awake device with 0, 1, ... ready tokens, and a streaming edge after
-    1, 2, ... bursts in a row.
+    0 is fresh; then come an awake device with 0, 1, ... ready tokens, a streaming edge after
+    1, 2, ... bursts in a row, and one after as many since the request began, when the device may
+    still be reading it.
 
     Attributes:
         longest: Longest draft length, most ready tokens.
         bursts: Most bursts in a row.
+        burst: Tokens of one.
     """
 
     longest: int
     bursts: int
+    burst: int
 
     @staticmethod
     def of(scenario: Scenario, tokens: int) -> Modes:
         """The states in which answers of up to so many tokens can be."""
-        return Modes(scenario.draft_lengths[-1], -(-tokens // scenario.edge_burst))
+        burst = scenario.edge_burst
+        return Modes(scenario.draft_lengths[-1], -(-tokens // burst), burst)
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return 2 + self.longest + self.bursts
+        return 2 + self.longest + 2 * self.bursts
 
-    def number(self, fresh: Bools, streaming: Bools, ready: Ints, bursts: Ints) -> Ints:
-        """States of sessions, shape ``[B]``."""
-        after = np.minimum(bursts, self.bursts) + self.longest + 1
-        return np.where(fresh, 0, np.where(streaming, after, 1 + ready))
+    def number(self, position: Ints, streaming: Bools, ready: Ints, bursts: Ints) -> Ints:
+        """States of sessions, shape ``[B]``, whose edge stands behind so many bursts in a row."""
+        opening = position == bursts * self.burst
+        after = self.streamed(np.minimum(bursts, self.bursts), opening)
+        return np.where(position == 0, 0, np.where(streaming, after, 1 + ready))
+
+    def streamed(self, bursts: Ints, opening: Bools) -> Ints:
+        """States behind bursts in a row, which opened the request or not."""
+        return self.longest + 1 + bursts + opening * self.bursts
+
+    def in_a_row(self, mode: Ints) -> Ints:
+        """Bursts in a row behind which states stand; 0 where the edge does not stream."""
+        behind = mode - 2 - self.longest
+        return np.where(behind < 0, 0, behind % self.bursts + 1)
+
+    def opens(self, mode: Ints) -> Bools:
+        """States in which the edge has written alone since the request began, fresh included."""
+        return (mode == 0) | (mode > 1 + self.longest + self.bursts)
 
 
 class Costs(NamedTuple):
     """Seconds of a round for ``N`` requests and ``M`` states.
 
     Attributes:
-        start_s: From the request's start until the device can draft, ``[N]``.
         check_s: Of a draft of 1, 2, ... tokens that stands or is refused, ``[N, M, lengths, 2]``.
         ready: Tokens that a branch hit would leave ready, ``[N, M, lengths, widths]``.
         burst_s: Of 1, 2, ... tokens of the edge alone, ``[N, M, burst]``.
     """
 
-    start_s: Floats
     check_s: Floats
     ready: Ints
     burst_s: Floats
@@ -90,7 +106,7 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
     scenario = world.scenario
     script = _Script.of(scenario, len(seeds), modes)
     play = _in_every_mode(world, script, seeds, image_bytes, keep, modes)
-    start_s = play.now_s.copy()
+    before_s = play.now_s.copy()
     result = play.play(
         Actions(
             keep=keep[script.pair],
@@ -100,15 +116,13 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
         )
     )
     shape, widths = (len(seeds), modes.count, -1), len(scenario.branch_widths)
-    seconds = np.where(result.seconds > scenario.deadline_s, NEVER_S, result.seconds)
+    late = result.seconds > scenario.deadline_s
+    seconds = np.where(late, NEVER_S, result.received_s - before_s)
     seconds, ahead = seconds.reshape(shape), result.branch_steps.reshape(shape)
     n_drafts = modes.longest * (widths + 1)
     grid = (len(seeds), modes.count, modes.longest, widths + 1)
     drafts, ahead = seconds[..., :n_drafts].reshape(grid), ahead[..., :n_drafts].reshape(grid)
-    return Costs(
-        start_s.reshape(shape)[:, 0, 0], drafts[..., [0, -1]], ahead[..., :-1],
-        seconds[..., n_drafts:],
-    )  # fmt: skip
+    return Costs(drafts[..., [0, -1]], ahead[..., :-1], seconds[..., n_drafts:])
 
 
 def refuse_unknown_rounds(world: World) -> None:
@@ -166,25 +180,39 @@ def _in_every_mode(
     scenario = replace(world.scenario, deadline_s=np.inf, max_skipped=0)
     play = Sessions(scenario, world.links, source, size)
     play.begin(np.arange(size), seeds[pair])
-    later, streams = mode > 0, mode > 1 + modes.longest
-    play.place.position, play.place.keep = later * 1, keep[pair]
-    play.place.awake, play.streaming = later & ~streams, streams
-    play.place.ready = np.where(later & ~streams, mode - 1, 0)
-    play.owed = later.copy()
-    play.lag = np.where(streams, (mode - 1 - modes.longest) * scenario.edge_burst, 0)
-    # The edge is done with its last round; of a burst the device has just got the last token.
+    put_in_modes(play, modes, mode)
+    play.place.position, play.place.keep = (mode > 0) * 1, keep[pair]
     _, got_s = play.path.download_end_s(play.now_s, np.full(size, STREAM_BYTES))
-    play.edge_ready_s = np.where(
-        later, play.now_s - streams * (got_s - play.now_s), play.edge_ready_s
-    )
+    # The edge is done with its last round; of a burst the device has just got the last token.
+    trip_s = np.where(play.streaming, got_s - play.now_s, 0.0)
+    opens, wrote_s = modes.opens(mode), play.lag * scenario.profile.edge_step_s
+    begun_s = play.edge_ready_s + wrote_s * play.path.edge_factor
+    play.edge_ready_s = np.where(opens, begun_s, play.now_s - trip_s)
+    play.device_ready_s = np.where(opens, play.device_ready_s, play.now_s)
+    play.now_s = np.where(opens & play.streaming, begun_s + trip_s, play.now_s)
     return play
 
 
+def put_in_modes(play: Sessions, modes: Modes, mode: Ints) -> None:
+    """Set all of sessions that a state says, which is no time and no position."""
+    bursts = modes.in_a_row(mode)
+    streams, later = bursts > 0, mode > 0
+    play.place.awake, play.streaming = later & ~streams, streams
+    play.place.ready = np.where(later & ~streams, mode - 1, 0)
+    play.owed, play.lag = later, bursts * modes.burst
+
+
 class Scripted:
-    """A :class:`~covspec_core.source.Source` whose rounds end as a script says."""
+    """A :class:`~covspec_core.source.Source` whose rounds end as a script says.
+
+    Args:
+        refused: Whether the last token of a block is refused, shape ``[B]``.
+        burst: Tokens that the edge writes if it writes alone, shape ``[B]``.
+        image_bytes: Of requests, shape ``[B]``.
+    """
 
     def __init__(self, refused: Bools, burst: Ints, image_bytes: Ints) -> None:
-        self._refused, self._burst, self._image_bytes = refused, burst, image_bytes
+        self._refused, self.burst, self._image_bytes = refused, burst, image_bytes
 
     def begin(self, rows: Ints, keys: Keys) -> Requests:
         """Requests of which only the image's size matters."""
@@ -208,7 +236,7 @@ class Scripted:
             unjudged=np.zeros(len(accepted), dtype=np.int64),
             rejected=self._refused,
             tail=np.zeros(len(accepted), dtype=bool),
-            emitted=np.where(move.alone, self._burst, accepted + 1),
+            emitted=np.where(move.alone, self.burst, accepted + 1),
             done=np.zeros(len(accepted), dtype=bool),
             deviations=np.zeros(len(accepted), dtype=np.int64),
             facts=Facts(nothing, nothing, nothing, nothing),

@@ -5,7 +5,8 @@ every request and a draft length and branch width of the scenario before every r
 that do not change while a session lasts. There nothing is left out: on such a link the seconds of
 a round depend on the request and on
 
-* whether the round is the request's first (the edge may still be reading its prompt),
+* whether the round is the request's first, or the edge has written alone since then (device and
+  edge may still be reading the prompt),
 * after a check, the ready tokens a branch hit has left (the device is awake),
 * after a burst, how many bursts stood in a row (the edge streams, the draft lags behind),
 
@@ -72,7 +73,7 @@ class Oracle:
         self._request = np.where(fresh, (self._request + 1) % requests, self._request)
         self._bursts = np.where(streaming, self._bursts + 1, 0)
         ready, position = (status[name].astype(np.int64) for name in ("ready", "tokens"))
-        mode = self._modes.number(fresh, streaming, ready, self._bursts)
+        mode = self._modes.number(position, streaming, ready, self._bursts)
         cell = self._rows, self._request
         chosen = self._plan.choice[(*cell, position, mode)]
         return Actions(
@@ -155,7 +156,7 @@ def _solve_some(
     own = np.repeat(seeds, each * shape[1])
     costs = round_costs(world, own, image_bytes, keep, modes)
     rest_s, choice = backward(world, text, costs, modes)
-    seconds = (costs.start_s + rest_s).reshape(*shape, each)
+    seconds = rest_s.reshape(*shape, each)
     best = seconds.argmin(2)
     taken = np.arange(keys.size) * each + best.ravel()
     return seconds.min(2).sum(1), levels[best], choice[taken].reshape(*shape, *choice.shape[1:])

@@ -4,7 +4,7 @@ The value of a state is the least expected **end of the session**. Its clock is 
 
 * an awake device with some tokens ready begins its round,
 * a streaming edge ended its last burst (what the device got follows from that),
-* a fresh request begins.
+* a request began that is fresh, or that the edge alone has answered so far.
 
 A block that is sent at a moment costs the same from every state, so its value is worked out once
 per position and length; where the device stood only shifts when it is sent. Of several branch
@@ -29,13 +29,13 @@ class Tables(NamedTuple):
 
     Attributes:
         start_s: Least expected end of the session if it begins then, ``[K, N]``.
-        fresh: Choice for the first round, ``[K, N]``.
+        opening: Choice behind 0, 1, ... bursts since the request began, ``[B, K, N]``.
         awake: Choice by position and ready tokens, ``[T, R, K, N]``.
         streaming: Choice by position and bursts in a row, ``[T, B, K, N]``.
     """
 
     start_s: Floats
-    fresh: Ints
+    opening: Ints
     awake: Ints
     streaming: Ints
 
@@ -59,23 +59,21 @@ class Rounds:
         steps = np.arange(self.longest + 1)[:, None, None] * costs.step_s[:, None]
         self.drafted = [grid.locate(grid.times_s + s) for s in steps]
 
-    def first(self, image_bytes: int) -> tuple[Landing, list[tuple[Moments, Moments]]]:
-        """The same for first rounds."""
-        blocks, bursts = self.costs.first(image_bytes)
-        return Landing.of(blocks, self.grid), self._bursts(bursts)
+    def first(self, image_bytes: int) -> Landing:
+        """The same for first blocks."""
+        return Landing.of(self.costs.first(image_bytes), self.grid)
 
-    def caught_up(self, lag: int) -> Moments:
-        """When the device has read what the edge wrote alone, by the end of the last burst."""
-        return self.grid.locate(self._wide(self.costs.heard_s + lag * self.costs.catch_up_s))
+    def caught_up(self, heard_s: Floats, lag: int) -> Moments:
+        """When a device that can start at moments ``[N]`` has read what the edge wrote alone."""
+        return self.at(heard_s + lag * self.costs.catch_up_s)
+
+    def at(self, time_s: Floats) -> Moments:
+        """Moments ``[N]`` on the grid, the same for every keep level."""
+        shape = len(self.costs.keeps), len(self.grid.times_s)
+        return self.grid.locate(np.broadcast_to(time_s, shape))
 
     def _bursts(self, bursts: Bursts) -> list[tuple[Moments, Moments]]:
-        return [
-            (self.grid.locate(self._wide(edge)), self.grid.locate(self._wide(got)))
-            for edge, got in zip(*bursts, strict=True)
-        ]
-
-    def _wide(self, time_s: Floats) -> Floats:
-        return np.broadcast_to(time_s, (len(self.costs.keeps), len(self.grid.times_s)))
+        return [(self.at(edge), self.at(got)) for edge, got in zip(*bursts, strict=True)]
 
 
 class Landing(NamedTuple):
@@ -120,6 +118,7 @@ class Induction:
         self._awake_s[self._total :] = self._then_s
         self._streaming_s = np.empty((self._total, self._most + 1, k, n))
         self._image_bytes = image_bytes
+        self._drafting: dict[int, tuple[Floats, Ints]] = {}
 
     def solve(self) -> Tables:
         """All choices, from the last position back to the first."""
@@ -128,11 +127,26 @@ class Induction:
         streaming = np.zeros((total, self._most + 1, *shape), dtype=np.int8)
         for position in range(total - 1, 0, -1):
             self._position(position, awake[position], streaming[position])
-        landing, bursts = self._rounds.first(self._image_bytes)
-        options = self._sent(0, landing)
-        if self._rounds.can_wait:
-            options = np.concatenate([self._alone(0, 1, bursts)[None], options])
-        return Tables(options.min(0), options.argmin(0).astype(np.int8), awake, streaming)
+        start_s, opening = self._open()
+        return Tables(start_s, opening, awake, streaming)
+
+    def _open(self) -> tuple[Floats, Ints]:
+        """Least expected end by a request's begin, and choices behind bursts since then."""
+        rounds = self._rounds
+        blocks = self._sent(0, rounds.first(self._image_bytes))
+        best_s, first = blocks.min(0), blocks.argmin(0)
+        if not rounds.can_wait:
+            return best_s, first.astype(np.int8)[None]
+        opening = rounds.costs.opening(self._image_bytes, self._total)
+        choice = np.zeros((self._most, *best_s.shape), dtype=np.int8)
+        alone_s = read(self._then_s, rounds.at(opening.received_s[-1]))
+        for bursts in range(self._most - 1, 0, -1):
+            able_s = np.maximum(opening.received_s[bursts - 1], opening.device_s)
+            own_s, own = self._own(bursts * self._burst, able_s, bursts)
+            choice[bursts] = np.where(own_s < alone_s, own, 0)
+            alone_s = np.minimum(own_s, alone_s)
+        choice[0] = np.where(best_s < alone_s, first + 1, 0)
+        return np.minimum(best_s, alone_s), choice
 
     def _position(self, position: int, awake: Ints, streaming: Ints) -> None:
         """Values and choices of all states at a position."""
@@ -149,18 +163,23 @@ class Induction:
             awake[ready] = options.argmin(0)
             self._awake_s[position, ready] = options.min(0)
         if rounds.can_wait:
-            self._stream(position, drafted[length, each], streaming)
+            whole = drafted[length, each]
+            self._drafting[position] = whole.min(0), whole.argmin(0) + 1
+            self._stream(position, streaming)
 
-    def _stream(self, position: int, drafted: Floats, streaming: Ints) -> None:
+    def _stream(self, position: int, streaming: Ints) -> None:
         """States behind 1, 2, ... bursts in a row."""
-        draft_s, choice = drafted.min(0), drafted.argmin(0) + 1
         for bursts in range(1, position // self._burst + 1):
-            at = self._rounds.caught_up(bursts * self._burst)
-            own_s = read(draft_s, at)
+            own_s, own = self._own(position, self._rounds.costs.heard_s, bursts)
             alone_s = self._alone(position, bursts + 1, self._rounds.streamed)
             self._streaming_s[position, bursts] = np.minimum(own_s, alone_s)
-            own = np.take_along_axis(choice, at.nearest, 1)
             streaming[bursts] = np.where(own_s < alone_s, own, 0)
+
+    def _own(self, position: int, able_s: Floats, bursts: int) -> tuple[Floats, Ints]:
+        """End of the session if a device that can start at moments ``[N]`` drafts, its choice."""
+        draft_s, choice = self._drafting[position]
+        at = self._rounds.caught_up(able_s, bursts * self._burst)
+        return read(draft_s, at), np.take_along_axis(choice, at.nearest, 1)
 
     def _alone(self, position: int, bursts: int, found: list[tuple[Moments, Moments]]) -> Floats:
         """End of the session if the edge goes on alone, ``[K, N]``."""

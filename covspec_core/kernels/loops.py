@@ -49,8 +49,8 @@ def courses(sessions, rounds, costs, table):
     for b in range(len(rounds)):
         s, r = sessions[b], rounds[b]
         rnd.course(s, r, costs[0], table)
-        if r.received_s - s.now_s > costs[0].deadline_s:
-            return b, r.received_s - s.now_s
+        if r.received_s - r.started_s > costs[0].deadline_s:
+            return b, r.received_s - r.started_s
     return -1, 0.0
 
 
@@ -91,8 +91,8 @@ def replayed_courses(sessions, rounds, texts, tokens, judged, costs, table):
             rnd.move(s, r, c)
             rec.finish(s, r, text, tokens, p, not c.post_verify)
             rnd.course(s, r, c, table)
-            if r.received_s - s.now_s > c.deadline_s:
-                return b, r.received_s - s.now_s
+            if r.received_s - r.started_s > c.deadline_s:
+                return b, r.received_s - r.started_s
     return -1, 0.0
 
 

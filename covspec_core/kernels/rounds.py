@@ -42,13 +42,11 @@ def request_start(s, c, table, now_s, image_bytes):
 @inner
 def begin_request(s, c, table, image_bytes):
     """Take up a request; the seconds until the edge has read it."""
-    device_s, edge_s = request_start(s, c, table, s.now_s, image_bytes)
-    took_s = edge_s - s.now_s
-    s.request_s = s.now_s
-    s.now_s, s.edge_ready_s = device_s, edge_s
+    s.device_ready_s, s.edge_ready_s = request_start(s, c, table, s.now_s, image_bytes)
+    s.request_s, s.image_bytes = s.now_s, image_bytes
     s.streaming = s.owed = s.awake = False
     s.position = s.ready = s.unchecked = s.lag = 0
-    return took_s
+    return s.edge_ready_s - s.now_s
 
 
 @inner
@@ -74,12 +72,24 @@ def move(s, r, c):
 
 
 @inner
+def steps_of(s, length):
+    """Draft steps until so many tokens are drafted; to look ahead the first was taken unasked."""
+    return max(max(length, 1 if s.awake else 0) - s.ready, 0)
+
+
+@inner
+def begun_s(s, length):
+    """When a round begins: a device that has to draft has read its request before."""
+    return max(s.now_s, s.device_ready_s) if steps_of(s, length) > 0 else s.now_s
+
+
+@inner
 def drafted_s(s, c, length):
-    """When so many draft steps are taken; to look ahead the first one was, before it was asked."""
-    steps = max(max(length, 1 if s.awake else 0) - s.ready, 0)
+    """When so many draft steps are taken."""
+    steps = steps_of(s, length)
     missed = s.lag if steps > 0 else 0
     seconds = draft_step_s(c, s.keep) * steps + c.catch_up_s * missed
-    return s.now_s + seconds * s.device_factor
+    return begun_s(s, length) + seconds * s.device_factor
 
 
 @inner
@@ -92,8 +102,8 @@ def edge_work_s(r, c, unchecked, positions):
 
 @inner
 def goes_on(s, r):
-    """The edge writes on without being asked; a device that drafted meanwhile has stopped it."""
-    return r.burst_asked > 0 and s.streaming and r.unsent == 0
+    """The edge writes unasked, on or from the start; a device that drafted has stopped it."""
+    return r.burst_asked > 0 and (s.streaming or s.position == 0) and r.unsent == 0
 
 
 @inner
@@ -110,7 +120,8 @@ def call(s, r, c, table, sent_s, length, positions, unchecked, owed, edge_ready_
     """Upload, edge work, download, and a second exchange where one is needed.
 
     A streaming edge does not wait to be asked: it goes on from where its last burst ended, so
-    consecutive bursts cost no round trip.
+    consecutive bursts cost no round trip. A burst that opens an answer was asked for with the
+    request, so the edge begins it once it has read that, whether the device has or not.
 
     Returns:
         Times of arrival, of the pass and of its end, of the first answer and of the last; bytes up
@@ -140,7 +151,7 @@ def call(s, r, c, table, sent_s, length, positions, unchecked, owed, edge_ready_
 @inner
 def course(s, r, c, table):
     """Times and bytes of a round."""
-    r.started_s = s.now_s
+    r.started_s = begun_s(s, r.drafted + r.unsent)
     r.sent_s = drafted_s(s, c, r.drafted + r.unsent)
     if r.local:
         r.arrived_s = r.verify_s = r.verified_s = r.received_s = r.sent_s
@@ -230,7 +241,7 @@ def _energy_j(s, r, c):
     if r.width > 0:
         step_s = draft_step_s(c, s.keep) * s.device_factor
         ahead_s = step_s * (1 - r.unsent + branch_factor(c, r.width) * r.branch_steps)
-    return c.device_w * (r.sent_s - s.now_s + ahead_s) + c.radio_w * r.radio_s
+    return c.device_w * (r.sent_s - r.started_s + ahead_s) + c.radio_w * r.radio_s
 
 
 @inner

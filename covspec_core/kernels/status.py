@@ -73,6 +73,19 @@ def learn(s, r, c, table):
 
 
 @inner
+def read_request(s, c, row):
+    """What is known of the request in hand, and how long it will be read."""
+    row.device_wait_s = max(s.device_ready_s - s.now_s, 0.0)
+    known = 0.0 if row.device_wait_s > 0 else 1.0
+    row.prompt_tokens, row.relevance_entropy = s.prompt_tokens, known * s.relevance_entropy
+    row.activity_mean, row.cover_rank = known * s.activity_mean, known * s.cover_rank
+    row.edge_wait_s = 0.0
+    if s.position == 0 and s.edge_ready_s > s.now_s:
+        sent_s = 8.0 * s.image_bytes / row.up_bps + 0.5 * s.rtt_s
+        row.edge_wait_s = sent_s + c.edge_prefill_s * s.edge_factor
+
+
+@inner
 def read(s, c, table, row):
     """Fill a status; what the source looks ahead to is not known here."""
     row.up_bps, row.down_bps = reported_bps(s, c, table, s.now_s)
@@ -86,8 +99,7 @@ def read(s, c, table, row):
     row.ready, row.awake, row.skipped_run = s.ready, s.awake, s.unchecked
     row.tokens, row.fresh, row.keep = s.position, s.position == 0, s.keep
     row.streaming = s.streaming
-    row.prompt_tokens, row.relevance_entropy = s.prompt_tokens, s.relevance_entropy
-    row.activity_mean, row.cover_rank = s.activity_mean, s.cover_rank
+    read_request(s, c, row)
     row.token_bytes, row.refusal_bytes = c.told_token_bytes, c.told_refusal_bytes
     row.edge_step_s, row.draft_cost = c.told_edge_step_s, c.told_draft_cost
     row.keep_cost, row.position_cost = c.told_keep_cost, c.told_position_cost

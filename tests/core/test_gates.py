@@ -252,9 +252,10 @@ def test_sessions_that_give_up_replay_as_they_ran(seed):
 
 def test_an_edge_that_was_stopped_by_drafts_is_asked_again():
     engine = both(make_pair(), 3)[1]
-    bursts = [RoundAction(0.5, 0, 0), RoundAction(0.5, 0, 0), RoundAction(0.5, 1, 0, give_up=True)]
+    opening, gives_up = RoundAction(0.5, 0, 0), RoundAction(0.5, 1, 0, give_up=True)
+    bursts = [opening, opening, gives_up, opening]
     sent = [engine.round(action).row(0)["bytes_up"] for action in bursts]
-    assert sent == [sent[0], 0, sent[0]]
+    assert sent == [0, 0, HEADER.size, 0]
 
 
 @pytest.mark.parametrize("stop", [-0.1, 1.1, np.nan])

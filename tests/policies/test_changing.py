@@ -14,6 +14,7 @@ from policies.changing import timed_law_oracle
 from policies.clairvoyant import outcome_search
 from policies.judging import gap_closed, judge
 from policies.oracles import law_oracle
+from tests.core.conftest import PROFILE
 from tests.policies.brute import drawn_recording, least_expected_seconds, least_seconds
 from tests.policies.conftest import scores_with, toy_scenario
 from tests.policies.test_clairvoyant import BURSTY, bursty_world
@@ -52,6 +53,19 @@ def test_without_chance_it_is_the_best_of_all_sequences_of_actions(seed):
     best = least_seconds(world, mix(seed, np.arange(1))[0], 6)
     oracle = timed_law_oracle(world, 1, seed, 0.001)
     np.testing.assert_allclose(judge(world, oracle, 1, seed).seconds, best, rtol=1e-3)
+
+
+@pytest.mark.parametrize("prefill_s", [0.4, 1.5])
+def test_it_is_so_where_the_edge_writes_while_the_device_still_reads(prefill_s):
+    recording = drawn_recording(1, [3, 5])
+    sure = replace(recording, q=np.where(recording.q > 0.5, recording.p, 0).astype(np.float32))
+    profile = replace(PROFILE, device_prefill_s=prefill_s, edge_prefill_s=0.1, draft_step_s=0.01)
+    world = small_world(
+        sure, "decoupled", link=BURSTY, profile=profile, draft_lengths=(0, 2), edge_burst=1,
+    )  # fmt: skip
+    best = [least_seconds(world, key, 5) for key in mix(0, np.arange(4))]
+    oracle = timed_law_oracle(world, 4, 0, 0.001)
+    np.testing.assert_allclose(judge(world, oracle, 4, 0).seconds, best, rtol=2e-3)
 
 
 def test_it_lies_between_every_rule_and_the_outcome_search(recording):

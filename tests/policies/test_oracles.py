@@ -97,6 +97,26 @@ def test_it_is_so_where_a_draft_follows_many_bursts(make):
     assert bursts_then_draft.rounds[0] == 4
 
 
+@pytest.mark.parametrize("prefill_s", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("make", [law_oracle, outcome_oracle, outcome_search])
+def test_it_is_so_where_the_edge_writes_while_the_device_still_reads(make, prefill_s):
+    """One hopeless token, then sure ones, and a device that has read the request too late."""
+    recording = drawn_recording(0, [6], levels=(1.0,))
+    q = np.where(np.arange(6) < 1, 0.0, recording.p).astype(np.float32)
+    profile = replace(
+        PROFILE, device_prefill_s=prefill_s, edge_prefill_s=0.1, draft_step_s=0.01,
+        draft_keep_s=0.0, verify_slope=0.1,
+    )  # fmt: skip
+    world = small_world(
+        replace(recording, q=q[None]), "decoupled", profile=profile, keep_levels=(1.0,),
+        draft_lengths=(0, 3), edge_burst=1,
+    )  # fmt: skip
+    oracle = make(world, 2, 0)
+    best = [least_seconds(world, key, 6) for key in mix(0, np.arange(2))]
+    np.testing.assert_allclose(oracle.seconds, best, rtol=1e-12)
+    np.testing.assert_allclose(judge(world, oracle, 2, 0).seconds, best, rtol=1e-12)
+
+
 def patterns_of(recording, level):
     """The same request under every pattern of standing tokens, and the chance of each."""
     chance = np.minimum(recording.q[level] / recording.p, 1.0).astype(float)
