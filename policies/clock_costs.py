@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from covspec_core import timeline
-from covspec_core.rounds import Actions, Bools, Floats, Ints, RoundResult
+from covspec_core.rounds import Actions, Floats, Ints, RoundResult
 from covspec_core.sessions import Sessions
 from covspec_core.wire.sizes import STREAM_BYTES
 from env.play import World

@@ -442,7 +442,7 @@ def test_a_device_drafts_once_it_has_read_the_request_whatever_the_edge_wrote(re
 
 def test_the_edge_is_foreseen_to_have_read_a_request_when_it_has(recording):
     """On a link that does not change; so a burst's first token comes half a round trip later."""
-    sessions, scenario = slow_device(recording)
+    sessions, _ = slow_device(recording)
     wait_s = sessions.status()["edge_wait_s"][0]
     opening = sessions.play(Actions.of([RoundAction(0.0, 0, 0)]))
     assert opening.verify_s[0] == pytest.approx(wait_s)
