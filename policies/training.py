@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting, RunConflict
@@ -203,13 +205,17 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write a checkpoint; an interrupted write leaves the last one intact.
 
-        The model is kept whole: with optimisers, sessions, replay buffer and states of memory.
+        The model is kept with optimisers, sessions, replay buffer and states of memory; without
+        its last rollout, which was learned from and which the next one overwrites.
         """
+        model = copy(self.model)
+        if isinstance(model, OnPolicyAlgorithm):
+            del model.rollout_buffer
         write_checkpoint(
             folder,
             {
                 "asked": self._asked,
-                "model": self.model,
+                "model": model,
                 "progress": self.progress,
                 "torch": torch.get_rng_state(),
                 "numpy": np.random.get_state(),  # noqa: NPY002 (SB3 shuffles minibatches with it)
@@ -231,6 +237,9 @@ class Trainer:
             raise RunConflict(
                 f"{folder} was trained with {state['asked']}, now asked for {self._asked}"
             )
-        self.model, self.progress = state["model"], state["progress"]
+        model = state["model"]
+        if isinstance(self.model, OnPolicyAlgorithm):
+            model.rollout_buffer = self.model.rollout_buffer
+        self.model, self.progress = model, state["progress"]
         torch.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])  # noqa: NPY002
