@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,19 @@ class RunningCost:
         return (self._cost / np.maximum(self._tokens, 1e-12))[row] * tokens
 
 
-class SB3VecEnv(VecEnv):
+class Batched(VecEnv):
+    """Sessions that have no attributes and no wrappers of their own."""
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Not possible: sessions have no attributes of their own."""
+        raise NotImplementedError("sessions of a batched environment share their attributes")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """Sessions are never wrapped one by one."""
+        return [False] * len(list(self._get_indices(indices)))
+
+
+class SB3VecEnv(Batched):
     """A :class:`~env.vector.CoVSpecVectorEnv` behind SB3's ``VecEnv`` interface.
 
     Args:
@@ -133,10 +144,6 @@ class SB3VecEnv(VecEnv):
         """The batched environment's attribute, once per session asked for."""
         return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Not possible: sessions have no attributes of their own."""
-        raise NotImplementedError("sessions of a batched environment share their attributes")
-
     def env_method(
         self,
         method_name: str,
@@ -149,7 +156,3 @@ class SB3VecEnv(VecEnv):
             raise NotImplementedError("sessions of a batched environment share their methods")
         masks = self.env.action_masks()
         return [masks[row] for row in self._get_indices(indices)]
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> Sequence[bool]:
-        """Sessions are never wrapped one by one."""
-        return [False] * len(list(self._get_indices(indices)))
