@@ -20,8 +20,8 @@ import matplotlib.pyplot as plt
 from covspec_core.errors import InvalidSetting
 from policies.accuracy_report import Answers
 from policies.answers import Row, asked, pair_of
+from policies.model_settings import ModelSettings
 from policies.reduction_figures import CELL, draw_kept
-from policies.settings import ModelSettings
 from policies.systems import System
 
 RIGHT, WRONG, FAINT = "#0072B2", "#D55E00", "0.35"

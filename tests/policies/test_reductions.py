@@ -16,8 +16,8 @@ from covspec_core.reduction import METHODS, ReductionSettings
 from env.presets import CONF, RECORDING, build
 from policies import reductions
 from policies.console import plain
+from policies.model_settings import ModelSettings
 from policies.reduction_figures import STYLES, kept_side_by_side
-from policies.settings import ModelSettings
 from tests.core.drawn_pair import export_pair
 from tests.policies.conftest import toy_recording
 
