@@ -16,10 +16,21 @@ from policies.beliefs import RoundTimes, checked
 class Constants(Protocol):
     """Constants that every length rule has."""
 
-    keep: float
-    width: int
-    shortest: int
-    longest: int
+    @property
+    def keep(self) -> float:
+        """Share of visual tokens."""
+
+    @property
+    def width(self) -> int:
+        """Branches."""
+
+    @property
+    def shortest(self) -> int:
+        """Shortest draft."""
+
+    @property
+    def longest(self) -> int:
+        """Longest draft."""
 
 
 def allowed_lengths(scenario: Scenario, shortest: int, longest: int) -> Ints:

@@ -25,6 +25,7 @@ from covspec_core.pair.head import HEAD
 from covspec_core.pair.requests import recorded_requests
 from covspec_core.pairs import load_pair
 from covspec_core.provenance import provenance
+from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Floats
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source
@@ -107,7 +108,9 @@ def learned_and_rule(
     }
 
 
-def played(world: World, source: Source, controller: Controller, seed: int) -> tuple[float, int]:
+def played(
+    world: World, source: Source | ReplaySource, controller: Controller, seed: int
+) -> tuple[float, int]:
     """Virtual seconds and answer tokens of a session."""
     engine = Engine(world.scenario, world.links, source)
     status = engine.begin(seed)
@@ -190,7 +193,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.sessions < 2:
         raise InvalidSetting(f"sessions must be >= 2, got {args.sessions}")
-    codec, make = None, rules
+    codec: Codec | None = None
+    make: Callable[[Scenario], dict[str, Controller]] = rules
     if args.controller:
         codec = load_controller(args.controller).codec
         make = learned_and_rule(args.controller, tuned_rule(args.controller))

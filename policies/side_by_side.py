@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from covspec_core.errors import InvalidSetting
-from policies.vec_env import Batched
+from policies.vec_env import Batched, SB3VecEnv
 
 
 def shares(total: int, parts: int) -> list[int]:
@@ -37,7 +37,7 @@ class SideBySide(Batched):
         InvalidSetting: If their spaces differ.
     """
 
-    def __init__(self, parts: Sequence[VecEnv]) -> None:
+    def __init__(self, parts: Sequence[SB3VecEnv]) -> None:
         self.parts, first = tuple(parts), parts[0]
         for part in parts:
             spaces = part.observation_space, part.action_space
@@ -53,7 +53,7 @@ class SideBySide(Batched):
             part.seed(own[start])
         return own
 
-    def reset(self) -> NDArray[np.float32]:  # type: ignore[override]
+    def reset(self) -> NDArray[np.float32]:
         """Begin new sessions everywhere."""
         self._reset_seeds()
         return np.concatenate([part.reset() for part in self.parts])

@@ -130,8 +130,10 @@ class Trainer:
         return True
 
     def _copy(self, settings: PPOSettings, teacher: Callable[[Scenario], Controller]) -> None:
-        began, env = time.perf_counter(), self.model.env
-        parts = env.parts if isinstance(env, SideBySide) else [env]
+        began, model = time.perf_counter(), self.model
+        assert isinstance(model, OnPolicyAlgorithm)
+        assert isinstance(model.env, SB3VecEnv | SideBySide)
+        parts = model.env.parts if isinstance(model.env, SideBySide) else (model.env,)
         pairs = [
             demonstrations(
                 part,
@@ -143,7 +145,7 @@ class Trainer:
         ]
         shown, labels = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
         imitate(
-            self.model, shown, labels,
+            model, shown, labels,
             settings.imitation_epochs, settings.learning_rate, self._seed,
         )  # fmt: skip
         self.progress.copied = True
@@ -154,6 +156,7 @@ class Trainer:
         schedule(self.model, settings, self.steps / settings.total_steps)
         if self.progress.copied and isinstance(settings, PPOSettings):
             young = self.steps < settings.value_rollouts * settings.rollout
+            assert isinstance(self.model, OnPolicyAlgorithm)
             hold_policy(self.model, held=young)
         self.model.learn(settings.rollout, reset_num_timesteps=False, progress_bar=False)
         self.progress.seconds += time.perf_counter() - began

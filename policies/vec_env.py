@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from env.play import Observations
 from env.vector import CoVSpecVectorEnv
 from env.views import VIEWS
 from policies.memory import Memory, ObservationSettings
 
+Stepped = tuple[Observations, np.ndarray, np.ndarray, list[dict[str, Any]]]
+"""Observations, rewards, which sessions are over, and what else there is to say of each."""
 KNOWN_SHARE = 0.98
 """What of the running costs per token is kept from step to step."""
 
@@ -108,7 +110,7 @@ class SB3VecEnv(Batched):
         """Keep the actions for :meth:`step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> VecEnvStepReturn:
+    def step_wait(self) -> Stepped:
         """Play one round everywhere."""
         work = self._work_of_a_token()
         observations, rewards, done, _, infos = self.env.step(self._view.indices(self._actions))
@@ -118,8 +120,8 @@ class SB3VecEnv(Batched):
             rewards = rewards + self._running.credit(row, -rewards, tokens)
         self._lengths += 1
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(done):
-            rows[row] = self._final(infos, row)
+        for ended in np.flatnonzero(done):
+            rows[ended] = self._final(infos, int(ended))
         self._returns[done], self._lengths[done] = 0.0, 0
         shown = self._memory.add(self._shown(observations), done)
         return shown, rewards.astype(np.float32), done, rows
