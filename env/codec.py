@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Ints, Status, constant
+from covspec_core.rounds import (
+    CHANCES,
+    GATE_OFF,
+    STATUS_FIELDS,
+    Actions,
+    Bools,
+    Floats,
+    Ints,
+    Status,
+    constant,
+)
 from covspec_core.scenario import Scenario
 
 VERSION = 4
@@ -73,6 +83,23 @@ def _loops() -> ModuleType:
     return loops
 
 
+class _Ranges(NamedTuple):
+    """How statuses become observations, shape ``[F]`` each; see :func:`env.loops.scale_all`."""
+
+    columns: Ints
+    logs: Bools
+    shift: Floats
+    scale: Floats
+
+
+class _Choices(NamedTuple):
+    """What indices stand for: names of optional parts, and as :func:`env.loops.choose_all` asks."""
+
+    optional: tuple[str, ...]
+    counts: Ints
+    levels: Floats
+
+
 @dataclass(frozen=True)
 class Codec:
     """Turns statuses into observations, and indices into actions.
@@ -106,26 +133,29 @@ class Codec:
                 f"codec needs version {VERSION} and known fields, got version {self.version}"
                 f" and unknown fields {unknown}"
             )
+        # Every choice is looked at here, none when it is chosen.
+        most = max(self.sizes)
+        Actions(**{"gate_threshold": np.full(most, self.gate_threshold)} | self._padded)
+
+    @cached_property
+    def _padded(self) -> dict[str, NDArray[Any]]:
+        """Choices of every part, repeated until all have as many."""
+        most = max(self.sizes)
+        return {name: np.resize(levels, most) for name, levels in self.parts.items()}
+
+    @cached_property
+    def _ranges(self) -> _Ranges:
         names = list(STATUS_FIELDS)
-        columns = np.array([names.index(name) for name in self.fields])
         low, high = np.array([RANGES[name] for name in self.fields]).T
         logs = np.array([name in LOGARITHMIC for name in self.fields])
         low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
-        for name, value in (
-            ("_columns", columns),
-            ("_logs", logs),
-            ("_shift", low),
-            ("_scale", 1.0 / (high - low)),
-            ("_optional", tuple(self.parts)[3:]),
-            ("_counts", np.array(self.sizes)),
-        ):
-            object.__setattr__(self, name, value)
-        most = max(self.sizes)
-        padded = {name: np.resize(levels, most) for name, levels in self.parts.items()}
-        # Every choice is looked at here, none when it is chosen.
-        Actions(**{"gate_threshold": np.full(most, self.gate_threshold)} | padded)
-        levels = np.array(list(padded.values()), dtype=np.float64)
-        object.__setattr__(self, "_levels", levels)
+        columns = np.array([names.index(name) for name in self.fields])
+        return _Ranges(columns, logs, low, 1.0 / (high - low))
+
+    @cached_property
+    def _choices(self) -> _Choices:
+        levels = np.array(list(self._padded.values()), dtype=np.float64)
+        return _Choices(tuple(self.parts)[3:], np.array(self.sizes), levels)
 
     @staticmethod
     def of(scenario: Scenario) -> Codec:
@@ -148,7 +178,10 @@ class Codec:
             PolicyMismatch: If a part is missing, unknown or of another version.
         """
         try:
-            return Codec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            own: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
+            return Codec(**own)
         except (AttributeError, TypeError, ValueError) as error:
             raise PolicyMismatch(f"no codec of this version: {error}") from error
 
@@ -175,14 +208,14 @@ class Codec:
         return tuple(len(levels) for levels in self.parts.values())
 
     @property
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Box[np.float32]:
         """Bounded observations, shape ``[F]``."""
         return spaces.Box(0.0, 1.0, (len(self.fields),), np.float32)
 
     @property
     def action_space(self) -> spaces.MultiDiscrete:
         """Indices of keep level, draft length, branch width and optional ``parts``."""
-        return spaces.MultiDiscrete(self.sizes)
+        return spaces.MultiDiscrete(list(self.sizes))
 
     def encode(self, status: Status) -> NDArray[np.float32]:
         """Observations of every session, shape ``[B, F]``.
@@ -191,10 +224,9 @@ class Codec:
             InvalidStatus: If a value is NaN or infinite.
         """
         observations = np.empty((len(status), len(self.fields)), np.float32)
-        ranges = self._columns, self._logs, self._shift, self._scale
-        row = _loops().scale_all(status.values, *ranges, observations)
+        row = _loops().scale_all(status.values, *self._ranges, observations)
         if row >= 0:
-            values = status.values[row, self._columns]
+            values = status.values[row, self._ranges.columns]
             column = np.flatnonzero(~np.isfinite(values))[0]
             value = values[column]
             raise InvalidStatus(f"status {self.fields[column]} must be finite, got {value}")
@@ -223,13 +255,14 @@ class Codec:
             InvalidAction: If an index lies outside its space.
         """
         indices, row = np.asarray(indices), 0
-        if indices.dtype.kind in "iu" and indices.shape[1:] == self._counts.shape:
+        names, counts, levels = self._choices
+        if indices.dtype.kind in "iu" and indices.shape[1:] == counts.shape:
             whole = np.ascontiguousarray(indices, dtype=np.int64)
-            chosen = np.empty((len(self._counts), len(indices)))
-            row = _loops().choose_all(whole, self._counts, self._levels, chosen)
+            chosen = np.empty((len(counts), len(indices)))
+            row = _loops().choose_all(whole, counts, levels, chosen)
         if row >= 0:
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
-        optional = dict(zip(self._optional, chosen[3:], strict=True))
+        optional = dict(zip(names, chosen[3:], strict=True))
         return Actions.known(
             keep=chosen[0],
             draft_length=chosen[1].astype(np.int64),

@@ -91,7 +91,8 @@ class _Canvas:
         self, x: float, y: float, text: str, points: int = 11, colour: str = INK, anchor: str = "lm"
     ) -> None:
         font = self._fonts.setdefault(points, ImageFont.load_default(points * self._scale))
-        self._draw.text(self._pixels(x, y), text, colour, font, anchor)
+        left, top = self._pixels(x, y)
+        self._draw.text((left, top), text, colour, font, anchor)
 
     def width(self, text: str, points: int = 11) -> float:
         font = self._fonts.setdefault(points, ImageFont.load_default(points * self._scale))

@@ -104,7 +104,9 @@ class Play:
         weights: Weights of the reward's terms.
     """
 
-    def __init__(self, world: World, source: Source, size: int, weights: RewardWeights) -> None:
+    def __init__(
+        self, world: World, source: Source | ReplaySource, size: int, weights: RewardWeights
+    ) -> None:
         self.sessions = Sessions(world.scenario, world.links, source, size)
         self.codec = Codec.of(world.scenario)
         self._weights = weights
@@ -113,7 +115,7 @@ class Play:
         self._clock_s, self.edge_only_s = np.zeros(size), np.ones(size)
 
     @property
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Box[np.float32]:
         """Bounded observations, shape ``[F]``."""
         return self.codec.observation_space
 

@@ -56,7 +56,9 @@ class TokenPlay(Play):
         InvalidSetting: If the source is no recording.
     """
 
-    def __init__(self, world: World, source: Source, size: int, weights: RewardWeights) -> None:
+    def __init__(
+        self, world: World, source: Source | ReplaySource, size: int, weights: RewardWeights
+    ) -> None:
         if not isinstance(source, ReplaySource):
             raise InvalidSetting(f"source must be a recording's, got {type(source).__name__}")
         super().__init__(world, source, size, weights)
@@ -67,7 +69,7 @@ class TokenPlay(Play):
         self._counts = np.array([3, len(self._keeps), len(self._widths)])
 
     @property
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Box[np.float32]:
         """Bounded observations, shape ``[F]``."""
         fields = len(self.codec.fields) + len(BLOCK_FIELDS)
         return spaces.Box(0.0, 1.0, (fields,), np.float32)
@@ -150,7 +152,7 @@ class TokenPlay(Play):
             self._drop(rows)
         return self._step_of(rounds)
 
-    def _keep(self, index: Ints) -> Floats:
+    def _keep(self, index: NDArray[np.integer]) -> Floats:
         """Levels in use, or chosen where a request is fresh and nothing is drafted."""
         chosen = self.sessions.fresh & (self.block == 0)
         return np.where(chosen, self._keeps[index], self.sessions.place.keep)

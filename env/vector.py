@@ -18,7 +18,7 @@ from env.rewards import RewardWeights
 from env.tokens import TokenPlay
 
 
-class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float64]]):
+class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     """``num_envs`` sessions side by side; see :class:`env.single.CoVSpecEnv`.
 
     A finished session is followed by the next one in the same step; its last observation is in

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 def groups_of(sets: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """What figures are stated over: every set, those out of distribution, all."""
     unseen = tuple(name for name in sets if name != SEEN)
-    groups = {name: (name,) for name in sets}
+    groups: dict[str, tuple[str, ...]] = {name: (name,) for name in sets}
     if len(unseen) > 1:
         groups[UNSEEN] = unseen
     return groups | {ALL: tuple(sets)}

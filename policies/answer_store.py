@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from covspec_core.errors import RunConflict
 from policies.answers import Row
+from policies.model_settings import ModelSettings
 from policies.runs import write_json, write_text
-from policies.settings import ModelSettings
 from policies.systems import System
 
 MADE: Final = "made.json"

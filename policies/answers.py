@@ -18,7 +18,7 @@ from covspec_core.engine import generate
 from covspec_core.live import Pair, Request
 from covspec_core.randomness import mix
 from covspec_core.rounds import RoundResult
-from policies.settings import ModelSettings
+from policies.model_settings import ModelSettings
 from policies.systems import System
 
 SETS: Final = ("test", "combinations", "rare", "subtle", "crowded")

@@ -114,12 +114,12 @@ class _Session:
         """Least expected seconds of the session."""
         source = Known(self._world.recording, self._world.scenario.protocol, len(self._keeps))
         texts = [
-            source.read(np.repeat(key, len(self._keeps)), self._keeps, knows_noise=False)
+            source.tell(np.repeat(key, len(self._keeps)), self._keeps, knows_noise=False)
             for key in self._keys
         ]
         images, _ = source.peek(self._keys)
         rounds = self._rounds(texts)
-        then_s = self._grid.times_s
+        then_s: Floats = self._grid.times_s
         for text, image_bytes in zip(texts[::-1], images[::-1], strict=True):
             width = self._narrowest(text)
             tables = Induction(rounds, text, width, then_s, int(image_bytes)).solve()

@@ -82,7 +82,7 @@ class _Search:
         tokens = int(world.recording.length.max())
         self.modes, self._choices = Modes.of(world.scenario, tokens), choices_of(world)
         self._scenario = replace(world.scenario, requests=1, deadline_s=np.inf)
-        shape = (len(self._key), tokens + 1, self.modes.count)
+        shape = (len(self._key), tokens + 1, self.modes.size)
         whole, nothing = np.full(shape, np.inf), np.full(shape, -1)
         self._labels = _Labels(whole, whole.copy(), nothing, nothing.copy())
         path = self._sessions(np.arange(len(self._key))).path
@@ -105,7 +105,7 @@ class _Search:
         taken = ends_s.argmin(1) + np.arange(len(ends_s)) * self._each
         choice = np.zeros((len(taken), *self._labels.choice.shape[1:]), dtype=np.int16)
         for row, pair in enumerate(taken):
-            place = self._total[pair] * self.modes.count
+            place = self._total[pair] * self.modes.size
             while (before := self._labels.before[pair].flat[place]) >= 0:
                 choice[row].flat[before] = self._labels.choice[pair].flat[place]
                 place = before
@@ -139,15 +139,17 @@ class _Search:
         after = self.modes.number(position_after, play.streaming, play.place.ready, bursts)
         in_time = result.seconds <= self._world.scenario.deadline_s
         self._note(
-            pair[in_time], (play.place.position * self.modes.count + after)[in_time],
+            pair[in_time], (play.place.position * self.modes.size + after)[in_time],
             _Labels(
-                play.now_s, play.edge_ready_s, position * self.modes.count + mode, choice
+                play.now_s, play.edge_ready_s, position * self.modes.size + mode, choice
             ), in_time,
         )  # fmt: skip
 
     def _note(self, pair: Ints, place: Ints, found: _Labels, rows: Bools) -> None:
         """Keep the earliest of all that lead to the same state."""
-        found = _Labels(*(values[rows] for values in found))
+        found = _Labels(
+            found.now_s[rows], found.edge_s[rows], found.before[rows], found.choice[rows]
+        )
         target = pair * self._labels.now_s[0].size + place
         order = np.lexsort((found.now_s, target))
         first = order[np.unique(target[order], return_index=True)[1]]

@@ -35,7 +35,9 @@ class Grid:
 
     def __init__(self, step_s: float, end_s: float) -> None:
         self.step_s = step_s
-        self.times_s = step_s * np.arange(max(int(np.ceil(end_s / step_s)), 1) + 1)
+        self.times_s = step_s * np.arange(
+            max(int(np.ceil(end_s / step_s)), 1) + 1, dtype=np.float64
+        )
 
     def locate(self, time_s: Floats) -> Moments:
         """Where moments lie, ``[K, N]``."""

@@ -124,9 +124,8 @@ class Costs:
         return Blocks(received_s[:, 1], received_s[:, 0], steps)
 
     def _bursts(self, streaming: bool) -> Bursts:
-        tokens, time_s = (axis.ravel() for axis in np.meshgrid(
-            np.arange(1, self._burst + 1), self.times_s, indexing="ij"
-        ))  # fmt: skip
+        tokens = np.repeat(np.arange(1, self._burst + 1), len(self.times_s))
+        time_s = np.tile(self.times_s, self._burst)
         keep, nothing = np.full(tokens.size, self.keeps[0]), np.zeros(tokens.size, bool)
         play = self._awake(time_s, keep, Scripted(nothing, tokens, np.zeros_like(tokens)))
         if streaming:

@@ -18,9 +18,9 @@ from env.play import World
 from env.presets import build
 from policies.baselines import changed
 from policies.factory import TunedOnce, make_controller
+from policies.model_settings import ModelSettings
 from policies.settings import (
     ControllerSettings,
-    ModelSettings,
     TuningSettings,
     read_output,
     read_scenarios,

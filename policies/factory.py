@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from covspec_core.engine import Controller
+from covspec_core.recording import Recording
 from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.play import World
@@ -16,7 +17,7 @@ from policies.baselines import Elsewhere
 from policies.league import RULES
 from policies.learned import load_controller
 from policies.rules import Random, device_only, edge_only
-from policies.settings import ControllerSettings, TuningSettings
+from policies.settings import ControllerSettings, RunSettings, TuningSettings
 from policies.tuning import tune
 
 
@@ -78,6 +79,14 @@ class TunedOnce:
     ) -> None:
         self._worlds, self._settings, self._seed, self._say = cache(worlds), settings, seed, say
         self._found: dict[str, Any] = {}
+
+    @staticmethod
+    def of(settings: RunSettings, recording: Recording, say: Callable[[str], None]) -> TunedOnce:
+        """On the mix that a run trains on, with its budget and seed."""
+        return TunedOnce(
+            lambda: [World.load(own, "train", recording, settings.seed) for own in settings.mix],
+            settings.tuning, settings.seed, say,
+        )  # fmt: skip
 
     def __call__(self, rule: str = "rule") -> Any:
         """The constants of a kind of rule, see :data:`~policies.league.RULES`."""

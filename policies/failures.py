@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,8 +21,8 @@ import matplotlib.pyplot as plt
 from covspec_core.errors import InvalidSetting
 from policies.accuracy_report import Answers
 from policies.answers import Row, asked, pair_of
+from policies.model_settings import ModelSettings
 from policies.reduction_figures import CELL, draw_kept
-from policies.settings import ModelSettings
 from policies.systems import System
 
 RIGHT, WRONG, FAINT = "#0072B2", "#D55E00", "0.35"
@@ -106,12 +107,12 @@ def _reconstruct(few: Row, whole: Row, system: System, model: ModelSettings, see
 
 
 def _draw(shown: Sequence[Broken], title: str, path: Path) -> None:
+    tight = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.02, hspace=0.0, wspace=0.0)
     figure, panels = plt.subplots(
-        len(shown), 3, squeeze=False, layout="constrained",
+        len(shown), 3, squeeze=False, layout=tight,
         figsize=(2 * PANEL_INCHES + TEXT_INCHES, PANEL_INCHES * len(shown) + 0.5),
         width_ratios=(PANEL_INCHES, PANEL_INCHES, TEXT_INCHES),
     )  # fmt: skip
-    figure.get_layout_engine().set(h_pad=0.03, w_pad=0.02, hspace=0.0, wspace=0.0)
     for axes, one in zip(panels, shown, strict=True):
         side = round(one.n_visual**0.5)
         size = (side * CELL, side * CELL)

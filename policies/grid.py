@@ -17,12 +17,12 @@ from hydra.errors import HydraException
 
 from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.provenance import provenance
+from policies.algorithms.settings import read_algorithm
 from policies.console import clear_end, composed, module_command, say
 from policies.jobs import Job, run_jobs
 from policies.launcher import LauncherSettings, open_launcher
 from policies.runs import alone, write_json
 from policies.settings import read_run
-from policies.training_run import read_algorithm
 
 
 def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from copy import deepcopy
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from covspec_core.engine import Controller
 from policies.vec_env import SB3VecEnv
@@ -46,13 +46,14 @@ def demonstrations(
         labels.append(wanted[going])
         random = np.stack([rng.integers(most, size=size) for most in play.codec.sizes], 1)
         explore = rng.random(size) < EXPLORE
-        seen, _, done, _ = envs.step(np.where(explore[:, None], random, wanted))
+        envs.step_async(np.where(explore[:, None], random, wanted))
+        seen, _, done, _ = envs.step_wait()
         going &= ~done
     return np.concatenate(observations), np.concatenate(labels)
 
 
 def imitate(
-    model: PPO,
+    model: OnPolicyAlgorithm,
     observations: NDArray[np.float32],
     labels: NDArray[np.int64],
     epochs: int,
@@ -65,22 +66,22 @@ def imitate(
     data, wanted = torch.from_numpy(observations), torch.from_numpy(labels)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for rows in torch.randperm(len(data), generator=generator).split(1024):
+        for rows in torch.split(torch.randperm(len(data), generator=generator), 1024):
             loss = -policy.get_distribution(data[rows]).log_prob(wanted[rows]).mean()
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
     with torch.no_grad():
         chosen = policy.get_distribution(data).get_actions(deterministic=True)
     return float((chosen == wanted).all(1).float().mean())
 
 
-def _actor(model: PPO) -> Iterator[torch.nn.Parameter]:
+def _actor(model: OnPolicyAlgorithm) -> Iterator[torch.nn.Parameter]:
     yield from model.policy.mlp_extractor.policy_net.parameters()
     yield from model.policy.action_net.parameters()
 
 
-def hold_policy(model: PPO, held: bool) -> None:
+def hold_policy(model: OnPolicyAlgorithm, held: bool) -> None:
     """Keep the policy as it is while the value network learns, or let it learn again."""
     for parameter in _actor(model):
         parameter.requires_grad_(not held)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from covspec_core.rounds import Bools, Floats, Ints
+from covspec_core.rounds import Bools, Floats
 from env.play import World
 from policies.known import Text
 from policies.one_round import Costs, Modes
 
 
-def backward(world: World, text: Text, costs: Costs, modes: Modes) -> tuple[Floats, Ints]:
+def backward(
+    world: World, text: Text, costs: Costs, modes: Modes
+) -> tuple[Floats, NDArray[np.int16]]:
     """Least expected seconds of the requests from their first round on, and the best choices.
 
     Returns:
@@ -19,8 +22,8 @@ def backward(world: World, text: Text, costs: Costs, modes: Modes) -> tuple[Floa
     n, tokens = text.chance.shape
     lengths = world.scenario.draft_lengths
     margin = max(lengths[-1], world.scenario.edge_burst) + 1
-    rest_s = np.zeros((n, tokens + margin, modes.count))
-    choice = np.zeros((n, tokens, modes.count), dtype=np.int16)
+    rest_s: Floats = np.zeros((n, tokens + margin, modes.size))
+    choice = np.zeros((n, tokens, modes.size), dtype=np.int16)
     step = _Step(world, text, costs, modes, rest_s)
     for position in range(tokens - 1, -1, -1):
         options = [step.alone(position)[..., None]] if lengths[0] == 0 else []
@@ -50,7 +53,7 @@ class _Step:
         self._text, self._costs, self._rest_s, self._modes = text, costs, rest_s, modes
         self._burst = world.scenario.edge_burst
         self._widths = np.array(world.scenario.branch_widths)
-        number = np.arange(modes.count)
+        number = np.arange(modes.size)
         bursts = np.minimum(modes.in_a_row(number) + 1, modes.bursts)
         self._after = modes.streamed(bursts, modes.opens(number))
 

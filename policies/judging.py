@@ -17,6 +17,7 @@ from covspec_core.sessions import Sessions
 from env.play import World
 from env.rewards import MEGABYTE, RewardWeights
 from policies.baselines import changed
+from policies.measures import shares_closed
 
 PAPER_TOKENS = 1024
 """Tokens per request in the paper's tables; bytes are stated for as many."""
@@ -209,14 +210,10 @@ def gap_closed(
     ):
         raise InvalidSetting("gap_closed needs the same sessions of all three, got others")
     speeds = np.stack([ours.speedup, rule.speedup, oracle.speedup])
-    mine, low, high = speeds.mean(1)
+    _, low, high = means = speeds.mean(1)
     if not high > low:
         raise InvalidSetting(f"gap_closed needs an oracle above the rule, got {high} and {low}")
     rows = np.random.default_rng(seed).integers(speeds.shape[1], size=(resamples, speeds.shape[1]))
-    own, least, most = speeds[:, rows].mean(2)
     # A resample without a gap says nothing about shares of it, and bounds nothing.
-    shares = np.divide(
-        own - least, most - least, out=np.full(resamples, np.nan), where=most > least
-    )
-    bounds = np.nanpercentile(shares, [2.5, 97.5])
-    return {"gap_closed": float((mine - low) / (high - low)), "ci95": [*map(float, bounds)]}
+    bounds = np.nanpercentile(shares_closed(*speeds[:, rows].mean(2)), [2.5, 97.5])
+    return {"gap_closed": float(shares_closed(*means)), "ci95": [*map(float, bounds)]}

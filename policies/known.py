@@ -59,7 +59,7 @@ class Known(ReplaySource):
         super().__init__(recording, kind, size)
         self._ahead = np.arange(int(recording.length.max()))
 
-    def read(self, keys: Keys, keep: Floats, knows_noise: bool) -> Text:
+    def tell(self, keys: Keys, keep: Floats, knows_noise: bool) -> Text:
         """What is known of the requests under these keys, one row each."""
         rows = np.arange(len(keys))
         limit = int(self.begin(rows, keys).limit[0])

@@ -20,8 +20,9 @@ from policies.answer_store import digest
 from policies.bounds import BOUNDS
 from policies.factory import make_controller
 from policies.judging import Scores, judge
+from policies.model_settings import ModelSettings
 from policies.perturbed import StaleLink, WrongLink
-from policies.settings import ControllerSettings, ModelSettings
+from policies.settings import ControllerSettings
 
 
 class Told(NamedTuple):

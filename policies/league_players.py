@@ -24,7 +24,8 @@ LEAGUE_ONLY: Final = ("experiment", "output", "controllers")
 """Parts of a composed configuration that a training does not take over."""
 UNTOLD: Final = ("runs_dir", "name", "seed", "tensorboard", "wandb", "launcher")
 """Parts that it takes over and that do not tell one kind of training from another."""
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def watched(

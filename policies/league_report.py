@@ -107,7 +107,7 @@ def _known(results: Results, bound: Mapping[str, Any], parts: Sequence[str]) -> 
 
 
 def _bound(results: Results, scores: dict[str, list[Scores]]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, parts in results.regimes.items():
         if known := _known(results, scores, parts):
             own = pooled(scores, known).summary()
@@ -152,7 +152,8 @@ def _profiles(results: Results) -> dict[str, Any]:
     if not shown:
         return {"levels": [], "controllers": {}}
     both = np.concatenate([own.ravel() for own in shown.values()])
-    levels = np.linspace(*np.percentile(both, (0.5, 99.5)), LEVELS)
+    low, high = np.percentile(both, (0.5, 99.5))
+    levels = np.linspace(low, high, LEVELS)
     return {
         "levels": [float(level) for level in levels],
         "controllers": {

@@ -94,7 +94,7 @@ class LearnedController:
         """Write the folder's network and description; nothing half-written is left behind."""
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "network.partial.npz"
-        np.savez(partial, **self.network.arrays())
+        np.savez(partial, allow_pickle=False, **self.network.arrays())
         head = {"format": FORMAT, "codec": self.codec.to_dict(), "network": self.network.to_dict()}
         text = folder / "controller.partial.json"
         text.write_text(json.dumps(head | {"meta": self.meta}, indent=2))

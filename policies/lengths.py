@@ -16,10 +16,37 @@ from policies.beliefs import RoundTimes, checked
 class Constants(Protocol):
     """Constants that every length rule has."""
 
-    keep: float
-    width: int
-    shortest: int
-    longest: int
+    @property
+    def keep(self) -> float:
+        """Share of visual tokens."""
+
+    @property
+    def width(self) -> int:
+        """Branches."""
+
+    @property
+    def shortest(self) -> int:
+        """Shortest draft."""
+
+    @property
+    def longest(self) -> int:
+        """Longest draft."""
+
+
+def allowed_lengths(scenario: Scenario, shortest: int, longest: int) -> Ints:
+    """Draft lengths that a rule may choose among.
+
+    Raises:
+        InvalidSetting: If the scenario has none in the range.
+    """
+    lengths = np.array(scenario.draft_lengths)
+    allowed = (lengths >= shortest) & (lengths <= longest)
+    if not allowed.any():
+        raise InvalidSetting(
+            f"rule needs a draft length in [{shortest}, {longest}], "
+            f"the scenario has {scenario.draft_lengths}"
+        )
+    return lengths[allowed]
 
 
 class Seen(NamedTuple):
@@ -58,14 +85,7 @@ class LengthRule:
         self._keep, self._width = settings.keep, settings.width
         self._gate, self._burst = scenario.gate_threshold, scenario.edge_burst
         self._times = RoundTimes(scenario, settings.keep)
-        lengths = np.array(scenario.draft_lengths)
-        allowed = (lengths >= settings.shortest) & (lengths <= settings.longest)
-        if not allowed.any():
-            raise InvalidSetting(
-                f"rule needs a draft length in [{settings.shortest}, {settings.longest}], "
-                f"the scenario has {scenario.draft_lengths}"
-            )
-        self._lengths: Ints = lengths[allowed]
+        self._lengths = allowed_lengths(scenario, settings.shortest, settings.longest)
         self.begin(0)
 
     def begin(self, size: int) -> None:

@@ -21,7 +21,7 @@ from env.play import World
 from env.presets import named_scenario
 from env.rewards import RewardWeights
 from env.vector import CoVSpecTokenVectorEnv, CoVSpecVectorEnv
-from policies.algorithms.models import new_model
+from policies.algorithms.models import Constant, new_model
 from policies.algorithms.settings import PPOSettings
 from policies.judging import mean_interval
 from policies.vec_env import SB3VecEnv
@@ -71,10 +71,11 @@ def learn(
     settings = settings_of(level)
     env = Whole(LEVELS[level](settings.num_envs, world=train, reward=REWARD), True)
     model = new_model(settings, env, seed)
+    assert isinstance(model, PPO)
     spent_s = 0.0
     while spent_s < seconds:
         left = max(1 - spent_s / seconds, 0.05)
-        model.lr_schedule = lambda _, rate=settings.learning_rate * left: rate
+        model.lr_schedule = Constant(settings.learning_rate * left)
         model.ent_coef = settings.entropy * left
         began_s = time.process_time()
         model.learn(settings.num_envs * settings.rollout_steps, reset_num_timesteps=False)

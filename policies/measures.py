@@ -4,8 +4,7 @@ A controller's scores are a matrix ``[seeds, sessions]`` a regime; a rule has on
 paper calls a run is a training seed here, and its tasks are sessions. Intervals are 95 % percentile
 bootstraps: seeds are drawn anew, the same in all regimes as one network plays them all, and
 sessions within each regime (the strata), the same for all controllers as they share requests,
-links and noise. ``rliable`` itself draws runs alone and would bring pandas, seaborn and
-statsmodels.
+links and noise. Written here rather than taken from their ``rliable``, as two levels are drawn.
 """
 
 from __future__ import annotations
@@ -113,8 +112,20 @@ def gain(ours: Floats, theirs: Floats, draws: Draws) -> dict[str, Any]:
     return {"gain_percent": 100 * point, "ci95": interval(100 * ratios)}
 
 
+def shares_closed(ours: Floats, theirs: Floats, oracle: Floats) -> Floats:
+    """Share of the way from a rule's mean score to an oracle's, NaN where there is no way.
+
+    Args:
+        ours: Mean scores of a controller, shape ``[...]``.
+        theirs: Those of the rule: a share of 0.
+        oracle: Those of the oracle: a share of 1.
+    """
+    way = np.asarray(oracle - theirs)
+    return np.divide(ours - theirs, way, out=np.full(way.shape, np.nan), where=way > 0)
+
+
 def gap_closed(ours: Floats, theirs: Floats, oracle: Floats, draws: Draws) -> dict[str, Any]:
-    """Share of the way from a rule's mean score to an oracle's; ``None`` where there is no way.
+    """:func:`shares_closed` of mean scores; ``None`` if there is no way, resampled or not.
 
     Args:
         ours: Scores ``[N, S]``.
@@ -123,11 +134,11 @@ def gap_closed(ours: Floats, theirs: Floats, oracle: Floats, draws: Draws) -> di
         draws: Resamples of ours.
     """
     one = Draws(np.ones((len(draws.seeds), 1), dtype=np.int64), draws.sessions)
-    way, whole = draws.means(ours) - one.means(theirs), one.means(oracle) - one.means(theirs)
-    if oracle.mean() <= theirs.mean() or (whole <= 0).any():
+    point = shares_closed(ours.mean(), theirs.mean(), oracle.mean())
+    drawn = shares_closed(draws.means(ours), one.means(theirs), one.means(oracle))
+    if np.isnan(point) or np.isnan(drawn).any():
         return {"gap_closed": None, "ci95": None}
-    point = (ours.mean() - theirs.mean()) / (oracle.mean() - theirs.mean())
-    return {"gap_closed": float(point), "ci95": interval(way / whole)}
+    return {"gap_closed": float(point), "ci95": interval(drawn)}
 
 
 def profile(scores: Floats, levels: Floats, draws: Draws) -> dict[str, Any]:

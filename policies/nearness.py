@@ -1,11 +1,11 @@
 """How near a replay comes to live models: seconds, and the gain of a learned controller.
 
 ``python -m policies.nearness`` plays validation sessions of the embedded pair twice, live and
-replayed, under rules that stop within a block; with ``--controller FOLDER`` under that learned
-controller and the tuned rule. Both play the same requests on the same links on the virtual clock.
-Under shared noise the text is the same, bit by bit, and all that can differ is how long a block
-grows that has left it. With independent draws (``decoupled``) live models write texts of their
-own, so that only means can agree.
+replayed, under rules that stop within a block; with ``--controller RUN/policy`` under that learned
+controller and the rule, tuned as in its run. Both play the same requests on the same links on the
+virtual clock. Under shared noise the text is the same, bit by bit, and all that can differ is how
+long a block grows that has left it. With independent draws (``decoupled``) live models write texts
+of their own, so that only means can agree.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 
 from covspec_core.engine import Controller, Engine
 from covspec_core.errors import InvalidSetting
@@ -24,15 +25,19 @@ from covspec_core.pair.head import HEAD
 from covspec_core.pair.requests import recorded_requests
 from covspec_core.pairs import load_pair
 from covspec_core.provenance import provenance
+from covspec_core.replay import ReplaySource
 from covspec_core.rounds import Floats
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source
 from env.codec import Codec
 from env.play import World
 from env.presets import RECORDING, named_scenario
+from policies.console import say
+from policies.factory import TunedOnce
 from policies.learned import load_controller
 from policies.rivals import Threshold, ThresholdSettings
 from policies.rules import AdaptiveRule, RuleSettings
+from policies.settings import read_run
 from policies.stops import SpecDecPP, SpecDecPPSettings, Svip, SvipSettings
 
 FOLDER = RECORDING.parent / "pair"
@@ -42,11 +47,6 @@ CHOICES = (
     "entropy_levels", "stop_levels",
 )  # fmt: skip
 """What a codec and a scenario both hold."""
-TUNED_RULE = RuleSettings(
-    keep=1.0, width=1, weight=0.0136, start=0.77, shortest=1, longest=5, delay_scale=0.35,
-    law_scale=1.05, ready_scale=1.0, acceptance_scale=0.468,
-)  # fmt: skip
-"""As the league's search found them on the training mix."""
 RESAMPLES = 2000
 
 
@@ -82,15 +82,35 @@ def rules(scenario: Scenario) -> dict[str, Controller]:
     }
 
 
-def learned_and_rule(folder: Path) -> Callable[[Scenario], dict[str, Controller]]:
+def tuned_rule(controller: Path) -> RuleSettings:
+    """Constants of the rule, searched with the mix, the budget and the seed of a controller's run.
+
+    Args:
+        controller: Folder ``policy`` of a run.
+
+    Raises:
+        InvalidSetting: If the folder is in no run.
+    """
+    config = controller.parent / "config.yaml"
+    if not config.is_file():
+        raise InvalidSetting(f"--controller must be the policy of a run, there is no {config}")
+    settings = read_run(yaml.safe_load(config.read_text()))
+    return TunedOnce.of(settings, settings.model.recorded(), say)()
+
+
+def learned_and_rule(
+    folder: Path, constants: RuleSettings
+) -> Callable[[Scenario], dict[str, Controller]]:
     """Makes a learned controller, and the rule over which its gain is stated."""
     return lambda scenario: {
         "learned": load_controller(folder, Codec.of(scenario)),
-        "tuned_rule": AdaptiveRule(scenario, TUNED_RULE),
+        "tuned_rule": AdaptiveRule(scenario, constants),
     }
 
 
-def played(world: World, source: Source, controller: Controller, seed: int) -> tuple[float, int]:
+def played(
+    world: World, source: Source | ReplaySource, controller: Controller, seed: int
+) -> tuple[float, int]:
     """Virtual seconds and answer tokens of a session."""
     engine = Engine(world.scenario, world.links, source)
     status = engine.begin(seed)
@@ -165,7 +185,7 @@ def embedded_pair(world: World) -> Pair:
 def main(arguments: list[str] | None = None) -> None:
     """Print how much longer live sessions take, and what a learned controller gains in both."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--controller", type=Path, help="folder of a learned controller")
+    parser.add_argument("--controller", type=Path, help="folder policy of a training run")
     parser.add_argument("--protocols", nargs="+", default=["coupled"], choices=PROTOCOLS)
     parser.add_argument("--links", nargs="+", default=["paper"])
     parser.add_argument("--sessions", type=int, default=40)
@@ -173,8 +193,11 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.sessions < 2:
         raise InvalidSetting(f"sessions must be >= 2, got {args.sessions}")
-    codec = load_controller(args.controller).codec if args.controller else None
-    make = learned_and_rule(args.controller) if args.controller else rules
+    codec: Codec | None = None
+    make: Callable[[Scenario], dict[str, Controller]] = rules
+    if args.controller:
+        codec = load_controller(args.controller).codec
+        make = learned_and_rule(args.controller, tuned_rule(args.controller))
     for name in args.protocols:
         world = world_of(args.links, name, codec)
         pair = embedded_pair(world)

@@ -51,7 +51,7 @@ class Modes(NamedTuple):
         return Modes(scenario.draft_lengths[-1], -(-tokens // burst), burst)
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many there are."""
         return 2 + self.longest + 2 * self.bursts
 
@@ -115,12 +115,12 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
             gate_threshold=np.full(len(script.pair), np.inf),
         )
     )
-    shape, widths = (len(seeds), modes.count, -1), len(scenario.branch_widths)
+    shape, widths = (len(seeds), modes.size, -1), len(scenario.branch_widths)
     late = result.seconds > scenario.deadline_s
     seconds = np.where(late, NEVER_S, result.received_s - before_s)
     seconds, ahead = seconds.reshape(shape), result.branch_steps.reshape(shape)
     n_drafts = modes.longest * (widths + 1)
-    grid = (len(seeds), modes.count, modes.longest, widths + 1)
+    grid = (len(seeds), modes.size, modes.longest, widths + 1)
     drafts, ahead = seconds[..., :n_drafts].reshape(grid), ahead[..., :n_drafts].reshape(grid)
     return Costs(drafts[..., [0, -1]], ahead[..., :-1], seconds[..., n_drafts:])
 
@@ -163,7 +163,7 @@ class _Script(NamedTuple):
         ]
         kinds += [(0, 0, False, n) for n in range(1, scenario.edge_burst + 1)]
         pair, mode, kind = (
-            axis.ravel() for axis in np.indices((pairs, modes.count, len(kinds)), dtype=np.int64)
+            axis.ravel() for axis in np.indices((pairs, modes.size, len(kinds)), dtype=np.int64)
         )
         length, width, refused, burst = (
             np.array(column)[kind] for column in zip(*kinds, strict=True)

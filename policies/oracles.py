@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.randomness import mix
@@ -125,7 +126,7 @@ class Plan(NamedTuple):
     """
 
     keep: Floats
-    choice: Ints
+    choice: NDArray[np.int16]
     modes: Modes
 
 
@@ -151,7 +152,7 @@ def _solve_some(
     key, keep = np.repeat(keys.ravel(), each), np.tile(levels, keys.size)
     source = Known(world.recording, world.scenario.protocol, len(key))
     image_bytes, _ = source.peek(key)
-    text = source.read(key, keep, knows_noise)
+    text = source.tell(key, keep, knows_noise)
     modes = Modes.of(world.scenario, text.chance.shape[1])
     own = np.repeat(seeds, each * shape[1])
     costs = round_costs(world, own, image_bytes, keep, modes)

@@ -43,8 +43,8 @@ class Row:
 
     row: str
     table: str = "ours"
-    controller: dict = field(default_factory=dict)
-    reported: dict = field(default_factory=dict)
+    controller: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
     contradicted: tuple[str, ...] = ()
     why: str = ""
     checked: float | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -72,11 +73,11 @@ def kept_side_by_side(
     square = np.asarray(image.resize((side * CELL, side * CELL), Image.Resampling.LANCZOS))
     columns, band = min(MOST_COLUMNS, len(orders)), len(keeps) + 1
     rows = band * -(-len(orders) // columns)
+    tight = ConstrainedLayoutEngine(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
     figure, panels = plt.subplots(
-        rows, columns + 1, layout="constrained", squeeze=False,
+        rows, columns + 1, squeeze=False, layout=tight,
         figsize=(1.45 * (columns + 1) + 0.6, 1.5 * rows + 0.6),
     )  # fmt: skip
-    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
     for axes in panels.flat:
         axes.set_axis_off()
     panels[0, 0].imshow(square)
@@ -111,15 +112,13 @@ def _draw_ranks(axes: Any, order: NDArray[np.int64], side: int) -> Any:
 
 def draw_kept(axes: Any, square: NDArray[np.uint8], kept: NDArray[np.int64], side: int) -> None:
     """Kept tokens as they are and outlined, the others faded to grey."""
-    mask = np.zeros(side * side, dtype=bool)
-    mask[kept] = True
-    mask = mask.reshape(side, side)
+    mask = np.isin(np.arange(side * side), kept).reshape(side, side)
     shown = np.kron(mask, np.ones((CELL, CELL)))[..., None]
     faint = GREY + VEIL * (square.astype(float) - GREY)
     axes.imshow((square * shown + faint * (1 - shown)).astype(np.uint8))
     edges = _edges(mask) * CELL - 0.5
     for colour, width in (("white", 1.6), ("black", 0.7)):
-        axes.add_collection(LineCollection(edges, colors=colour, linewidths=width))
+        axes.add_collection(LineCollection(list(edges), colors=colour, linewidths=width))
 
 
 def _edges(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

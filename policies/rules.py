@@ -11,6 +11,7 @@ from covspec_core.rounds import CHANCES, GATE_OFF, Actions, Floats, RoundAction,
 from covspec_core.scenario import MOST_TOKENS, Scenario
 from policies.baselines import Elsewhere
 from policies.beliefs import RoundTimes, checked, foreseen
+from policies.lengths import allowed_lengths
 
 
 class Fixed:
@@ -117,14 +118,7 @@ class AdaptiveRule:
         self._times = RoundTimes(scenario, settings.keep)
         gate = settings.gate_threshold
         self._gate = scenario.gate_threshold if gate is None else gate
-        lengths = np.array(scenario.draft_lengths)
-        allowed = (lengths >= settings.shortest) & (lengths <= settings.longest)
-        if not allowed.any():
-            raise InvalidSetting(
-                f"rule needs a draft length in [{settings.shortest}, {settings.longest}], "
-                f"the scenario has {scenario.draft_lengths}"
-            )
-        self._lengths = lengths[allowed]
+        self._lengths = allowed_lengths(scenario, settings.shortest, settings.longest)
         self.begin(0)
 
     def begin(self, size: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from covspec_core.rounds import RoundAction
 from covspec_core.scenario import Scenario
@@ -175,8 +175,14 @@ def _longest(trial: Trial, scenario: Scenario, name: str = "longest") -> int:
     return trial.suggest_int(name, *longest_range(scenario))
 
 
-def _whole(trial: Trial, scenario: Scenario) -> dict[str, float]:
+class _Whole(TypedDict):
     """What every rule leaves as it is."""
+
+    keep: float
+    width: int
+
+
+def _whole(trial: Trial, scenario: Scenario) -> _Whole:
     return {
         "keep": trial.suggest_categorical("keep", scenario.keep_levels),
         "width": trial.suggest_categorical("width", scenario.branch_widths),

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from covspec_core.errors import InvalidSetting
+from policies.vec_env import Batched, SB3VecEnv
 
 
 def shares(total: int, parts: int) -> list[int]:
@@ -26,7 +27,7 @@ def shares(total: int, parts: int) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-class SideBySide(VecEnv):
+class SideBySide(Batched):
     """Sessions of several environments in one batch, part behind part.
 
     Args:
@@ -36,7 +37,7 @@ class SideBySide(VecEnv):
         InvalidSetting: If their spaces differ.
     """
 
-    def __init__(self, parts: Sequence[VecEnv]) -> None:
+    def __init__(self, parts: Sequence[SB3VecEnv]) -> None:
         self.parts, first = tuple(parts), parts[0]
         for part in parts:
             spaces = part.observation_space, part.action_space
@@ -52,7 +53,7 @@ class SideBySide(VecEnv):
             part.seed(own[start])
         return own
 
-    def reset(self) -> NDArray[np.float32]:  # type: ignore[override]
+    def reset(self) -> NDArray[np.float32]:
         """Begin new sessions everywhere."""
         self._reset_seeds()
         return np.concatenate([part.reset() for part in self.parts])
@@ -94,10 +95,6 @@ class SideBySide(VecEnv):
         """The attribute of the environment of each session asked for."""
         return self._asked(indices, lambda part, rows: part.get_attr(attr_name, rows))
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Not possible: sessions have no attributes of their own."""
-        raise NotImplementedError("sessions of a batched environment share their attributes")
-
     def env_method(
         self,
         method_name: str,
@@ -112,7 +109,3 @@ class SideBySide(VecEnv):
                 method_name, *method_args, indices=rows, **method_kwargs
             ),
         )
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> Sequence[bool]:
-        """Sessions are never wrapped one by one."""
-        return [False] * len(list(self._get_indices(indices)))

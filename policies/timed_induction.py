@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covspec_core.rounds import Floats, Ints
 from policies.clock import Grid, Moments, read
@@ -36,8 +37,8 @@ class Tables(NamedTuple):
 
     start_s: Floats
     opening: Ints
-    awake: Ints
-    streaming: Ints
+    awake: NDArray[np.int8]
+    streaming: NDArray[np.int8]
 
 
 class Rounds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def draw_timeline(world: World, controller: Controller, seed: int, path: Path) -
     engine = Engine(world.scenario, world.links, world.replay(1))
     controller.begin(1)
     status = engine.begin(int(mix(seed, np.array([0]))[0]))
-    rounds = []
+    rounds: list[dict[str, Any]] = []
     while not rounds or not rounds[-1]["session_done"]:
         rounds.append(engine.play(controller.decide(status)).row(0))
         if not rounds[-1]["session_done"]:

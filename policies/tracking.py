@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, cast
 
 from covspec_core.errors import InvalidSetting
 from env.presets import build
@@ -135,7 +135,7 @@ def _start_wandb(
     import wandb
 
     return wandb.init(
-        mode=settings.mode,
+        mode=cast("Literal['offline', 'online']", settings.mode),
         project=settings.project,
         entity=settings.entity,
         group=settings.group,

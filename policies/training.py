@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting, RunConflict
@@ -128,8 +130,10 @@ class Trainer:
         return True
 
     def _copy(self, settings: PPOSettings, teacher: Callable[[Scenario], Controller]) -> None:
-        began, env = time.perf_counter(), self.model.env
-        parts = env.parts if isinstance(env, SideBySide) else [env]
+        began, model = time.perf_counter(), self.model
+        assert isinstance(model, OnPolicyAlgorithm)
+        assert isinstance(model.env, SB3VecEnv | SideBySide)
+        parts = model.env.parts if isinstance(model.env, SideBySide) else (model.env,)
         pairs = [
             demonstrations(
                 part,
@@ -141,7 +145,7 @@ class Trainer:
         ]
         shown, labels = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
         imitate(
-            self.model, shown, labels,
+            model, shown, labels,
             settings.imitation_epochs, settings.learning_rate, self._seed,
         )  # fmt: skip
         self.progress.copied = True
@@ -152,6 +156,7 @@ class Trainer:
         schedule(self.model, settings, self.steps / settings.total_steps)
         if self.progress.copied and isinstance(settings, PPOSettings):
             young = self.steps < settings.value_rollouts * settings.rollout
+            assert isinstance(self.model, OnPolicyAlgorithm)
             hold_policy(self.model, held=young)
         self.model.learn(settings.rollout, reset_num_timesteps=False, progress_bar=False)
         self.progress.seconds += time.perf_counter() - began
@@ -203,13 +208,17 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write a checkpoint; an interrupted write leaves the last one intact.
 
-        The model is kept whole: with optimisers, sessions, replay buffer and states of memory.
+        The model is kept with optimisers, sessions, replay buffer and states of memory; without
+        its last rollout, which was learned from and which the next one overwrites.
         """
+        model = copy(self.model)
+        if isinstance(model, OnPolicyAlgorithm):
+            del model.rollout_buffer
         write_checkpoint(
             folder,
             {
                 "asked": self._asked,
-                "model": self.model,
+                "model": model,
                 "progress": self.progress,
                 "torch": torch.get_rng_state(),
                 "numpy": np.random.get_state(),  # noqa: NPY002 (SB3 shuffles minibatches with it)
@@ -231,6 +240,9 @@ class Trainer:
             raise RunConflict(
                 f"{folder} was trained with {state['asked']}, now asked for {self._asked}"
             )
-        self.model, self.progress = state["model"], state["progress"]
+        model = state["model"]
+        if isinstance(self.model, OnPolicyAlgorithm):
+            model.rollout_buffer = self.model.rollout_buffer
+        self.model, self.progress = model, state["progress"]
         torch.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])  # noqa: NPY002

@@ -17,7 +17,7 @@ from covspec_core.engine import Controller
 from covspec_core.errors import RunConflict
 from covspec_core.images import load_image
 from covspec_core.provenance import ROOT, provenance
-from covspec_core.reduction import reduction
+from covspec_core.reduction import ReductionSettings, reduction
 from covspec_core.scenario import Scenario
 from env.play import World
 from policies import figures
@@ -201,7 +201,7 @@ class TrainingRun:
         figures.speed_by_regime(judged, self.folder / "speed.png")
         rules = [name for name in ("tuned_rule", "paper_rule") if name in controllers]
         sessions, seed = self._settings.judging.validation_sessions, self._settings.seed
-        rivals = {
+        rivals: dict[str, float] = {
             name: float(
                 judge_mix(self._validation, controllers[name], sessions, seed).speedup.mean()
             )
@@ -226,7 +226,7 @@ class TrainingRun:
             model.draft, model.reduction, model.target, model.device, model.dtype, model.decoder
         )
         states = draft.visual_states(draft.prompt(image, QUESTION))
-        order = reduction(model.reduction)(states, np.random.default_rng(0))
+        order = reduction(ReductionSettings.of(model.reduction))(states, np.random.default_rng(0))
         some = [keep for keep in keeps if 0 < keep < 1]
         path = self.folder / "kept.png"
         figures.kept_tokens_over_image(image, order, some, QUESTION, path)

@@ -17,6 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from covspec_core.errors import InvalidSetting, RunConflict
@@ -71,7 +72,7 @@ class Referee:
         return optuna.create_study(
             storage=storage,
             study_name=self.folder.name,
-            direction=self.space.metric.goal,
+            direction=StudyDirection[self.space.metric.goal.upper()],
             sampler=sampler,
             pruner=self._rule(),
             load_if_exists=True,

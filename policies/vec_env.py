@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from env.play import Observations
 from env.vector import CoVSpecVectorEnv
 from env.views import VIEWS
 from policies.memory import Memory, ObservationSettings
 
+Stepped = tuple[Observations, np.ndarray, np.ndarray, list[dict[str, Any]]]
+"""Observations, rewards, which sessions are over, and what else there is to say of each."""
 KNOWN_SHARE = 0.98
 """What of the running costs per token is kept from step to step."""
 
@@ -48,7 +49,19 @@ class RunningCost:
         return (self._cost / np.maximum(self._tokens, 1e-12))[row] * tokens
 
 
-class SB3VecEnv(VecEnv):
+class Batched(VecEnv):
+    """Sessions that have no attributes and no wrappers of their own."""
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Not possible: sessions have no attributes of their own."""
+        raise NotImplementedError("sessions of a batched environment share their attributes")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """Sessions are never wrapped one by one."""
+        return [False] * len(list(self._get_indices(indices)))
+
+
+class SB3VecEnv(Batched):
     """A :class:`~env.vector.CoVSpecVectorEnv` behind SB3's ``VecEnv`` interface.
 
     Args:
@@ -97,7 +110,7 @@ class SB3VecEnv(VecEnv):
         """Keep the actions for :meth:`step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> VecEnvStepReturn:
+    def step_wait(self) -> Stepped:
         """Play one round everywhere."""
         work = self._work_of_a_token()
         observations, rewards, done, _, infos = self.env.step(self._view.indices(self._actions))
@@ -107,8 +120,8 @@ class SB3VecEnv(VecEnv):
             rewards = rewards + self._running.credit(row, -rewards, tokens)
         self._lengths += 1
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(done):
-            rows[row] = self._final(infos, row)
+        for ended in np.flatnonzero(done):
+            rows[ended] = self._final(infos, int(ended))
         self._returns[done], self._lengths[done] = 0.0, 0
         shown = self._memory.add(self._shown(observations), done)
         return shown, rewards.astype(np.float32), done, rows
@@ -133,10 +146,6 @@ class SB3VecEnv(VecEnv):
         """The batched environment's attribute, once per session asked for."""
         return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Not possible: sessions have no attributes of their own."""
-        raise NotImplementedError("sessions of a batched environment share their attributes")
-
     def env_method(
         self,
         method_name: str,
@@ -149,7 +158,3 @@ class SB3VecEnv(VecEnv):
             raise NotImplementedError("sessions of a batched environment share their methods")
         masks = self.env.action_masks()
         return [masks[row] for row in self._get_indices(indices)]
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> Sequence[bool]:
-        """Sessions are never wrapped one by one."""
-        return [False] * len(list(self._get_indices(indices)))

@@ -18,6 +18,33 @@ from covspec_core.links.table import LinkTable
 from covspec_core.links.trace_files import load_csv, load_folder, load_mahimahi, load_npz
 
 
+def _replay(
+    link: TraceLink | NpzLink | CsvLink | MahimahiLink,
+    rng: np.random.Generator,
+    n: int,
+    duration_s: float,
+) -> LinkTable:
+    """Draw links, see :class:`~covspec_core.links.channels.Channel`.
+
+    Raises:
+        InvalidSetting: If the folder, the split or the source does not exist.
+        BrokenTrace: If a file is missing, breaks its format or has nothing usable.
+    """
+    slots = count_slots(n, duration_s, link.slot_s)
+    length_s = np.array([piece.length_s for piece in link.pieces])
+    drawn = rng.choice(length_s.size, size=n, p=length_s / length_s.sum())
+    # On the slot grid of the piece: rows as long as a slot are not smeared over two slots.
+    start_s = np.floor(rng.random(n) * length_s[drawn] / link.slot_s) * link.slot_s
+    rtt_s = link.draw_rtt_s(rng, n, slots)
+    up_bps, down_bps = np.empty((n, slots)), np.empty((n, slots))
+    for index in np.unique(drawn):
+        rows = np.flatnonzero(drawn == index)
+        windows = link.pieces[index].windows(start_s[rows], link.slot_s, slots)
+        up_bps[rows], down_bps[rows], measured_s = windows
+        rtt_s[rows] = np.where(np.isnan(measured_s), rtt_s[rows], measured_s)
+    return LinkTable(link.slot_s, up_bps, down_bps, rtt_s)
+
+
 @dataclass(frozen=True)
 class TraceLink(Delayed):
     """Traces of one split of a folder with an index. Files are read at the first draw.
@@ -40,14 +67,7 @@ class TraceLink(Delayed):
         super().__post_init__()
         self._check("above 0", "slot_s")
 
-    def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
-
-        Raises:
-            InvalidSetting: If the folder, the split or the source does not exist.
-            BrokenTrace: If a file breaks its format, or nothing usable is in it.
-        """
-        return _replay(self, rng, n, duration_s)
+    realise = _replay
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -56,32 +76,35 @@ class TraceLink(Delayed):
 
 
 @dataclass(frozen=True)
-class NpzLink(Delayed):
-    """All traces of one ``.npz`` file with the columns of a trace folder.
+class Logged:
+    """How the rows of a log become slots.
 
     Attributes:
-        path: File with one array ``[rows, 5]`` per trace.
         hold_limit_s: Longest interval for which a row holds; a longer one is a hole in the log.
         cutting: How traces become pieces without unknown rates.
         slot_s: Length of a slot; rates are averaged over it.
     """
 
-    path: str
     hold_limit_s: float = field(default=5.0, kw_only=True)
     cutting: Cutting = field(default=Cutting(), kw_only=True)
     slot_s: float = field(default=0.1, kw_only=True)
+
+
+@dataclass(frozen=True)
+class NpzLink(Logged, Delayed):
+    """All traces of one ``.npz`` file with the columns of a trace folder.
+
+    Attributes:
+        path: File with one array ``[rows, 5]`` per trace.
+    """
+
+    path: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("above 0", "hold_limit_s", "slot_s")
 
-    def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
-
-        Raises:
-            BrokenTrace: If the file is missing, breaks its format or has nothing usable.
-        """
-        return _replay(self, rng, n, duration_s)
+    realise = _replay
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -90,32 +113,20 @@ class NpzLink(Delayed):
 
 
 @dataclass(frozen=True)
-class CsvLink(Delayed):
+class CsvLink(Logged, Delayed):
     """The trace in one CSV file.
 
     Attributes:
         path: File with a header; see :func:`~covspec_core.links.trace_files.load_csv`.
-        hold_limit_s: Longest interval for which a row holds; a longer one is a hole in the log.
-        cutting: How traces become pieces without unknown rates.
-        slot_s: Length of a slot; rates are averaged over it.
     """
 
     path: str
-    hold_limit_s: float = field(default=5.0, kw_only=True)
-    cutting: Cutting = field(default=Cutting(), kw_only=True)
-    slot_s: float = field(default=0.1, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("above 0", "hold_limit_s", "slot_s")
 
-    def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
-
-        Raises:
-            BrokenTrace: If the file is missing, breaks its format or has nothing usable.
-        """
-        return _replay(self, rng, n, duration_s)
+    realise = _replay
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -141,36 +152,9 @@ class MahimahiLink(Delayed):
         super().__post_init__()
         self._check("above 0", "slot_s")
 
-    def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`~covspec_core.links.channels.Channel`.
-
-        Raises:
-            BrokenTrace: If a file is missing or is no list of growing whole numbers.
-        """
-        return _replay(self, rng, n, duration_s)
+    realise = _replay
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
         """What is replayed."""
         return (load_mahimahi(self.up_path, self.down_path),)
-
-
-def _replay(
-    link: TraceLink | NpzLink | CsvLink | MahimahiLink,
-    rng: np.random.Generator,
-    n: int,
-    duration_s: float,
-) -> LinkTable:
-    slots = count_slots(n, duration_s, link.slot_s)
-    length_s = np.array([piece.length_s for piece in link.pieces])
-    drawn = rng.choice(length_s.size, size=n, p=length_s / length_s.sum())
-    # On the slot grid of the piece: rows as long as a slot are not smeared over two slots.
-    start_s = np.floor(rng.random(n) * length_s[drawn] / link.slot_s) * link.slot_s
-    rtt_s = link.draw_rtt_s(rng, n, slots)
-    up_bps, down_bps = np.empty((n, slots)), np.empty((n, slots))
-    for index in np.unique(drawn):
-        rows = np.flatnonzero(drawn == index)
-        windows = link.pieces[index].windows(start_s[rows], link.slot_s, slots)
-        up_bps[rows], down_bps[rows], measured_s = windows
-        rtt_s[rows] = np.where(np.isnan(measured_s), rtt_s[rows], measured_s)
-    return LinkTable(link.slot_s, up_bps, down_bps, rtt_s)

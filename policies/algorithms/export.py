@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ def network_of(model: BaseAlgorithm, settings: Settings, history: int) -> Networ
         settings: Of the algorithm.
         history: Rounds that its observations show.
     """
-    policy = model.policy
+    policy: Any = model.policy
     recurrent, masked = settings.kind == "recurrent_ppo", settings.kind == "maskable_ppo"
     return Network(
         LAYERS[settings.view](policy),
@@ -44,11 +45,11 @@ def _array(parameter: torch.Tensor) -> np.ndarray:
     return parameter.detach().numpy().copy()
 
 
-def _actor(policy: torch.nn.Module) -> Weights:
+def _actor(policy: Any) -> Weights:
     return _linear([*policy.mlp_extractor.policy_net, policy.action_net])
 
 
-def _values(policy: torch.nn.Module) -> Weights:
+def _values(policy: Any) -> Weights:
     """Values of all actions; the mean over quantiles is linear, so the last layer takes it in."""
     if hasattr(policy, "q_net"):
         return _linear(policy.q_net.q_net)
@@ -58,12 +59,12 @@ def _values(policy: torch.nn.Module) -> Weights:
     return [*layers, mean]
 
 
-def _mean(policy: torch.nn.Module) -> Weights:
+def _mean(policy: Any) -> Weights:
     """Mean of the Gaussian, before it is squashed."""
     return _linear([*policy.actor.latent_pi, policy.actor.mu])
 
 
-LAYERS: dict[str, Callable[[torch.nn.Module], Weights]] = {
+LAYERS: dict[str, Callable[[Any], Weights]] = {
     "parts": _actor,
     "flat": _values,
     "box": _mean,
@@ -71,5 +72,6 @@ LAYERS: dict[str, Callable[[torch.nn.Module], Weights]] = {
 
 
 def _lstm(layer: torch.nn.LSTM) -> Lstm:
-    weight = torch.cat([layer.weight_ih_l0, layer.weight_hh_l0], dim=1)
-    return Lstm(_array(weight).T.copy(), _array(layer.bias_ih_l0 + layer.bias_hh_l0))
+    own = dict(layer.named_parameters())
+    weight = torch.cat([own["weight_ih_l0"], own["weight_hh_l0"]], dim=1)
+    return Lstm(_array(weight).T.copy(), _array(own["bias_ih_l0"] + own["bias_hh_l0"]))

@@ -9,9 +9,10 @@ from sb3_contrib import QRDQN, TQC, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
 from policies.algorithms.settings import A2CSettings, PPOSettings, QSettings, SACSettings, Settings
-from policies.vec_env import SB3VecEnv
 
 FIGURES = (
     "approx_kl", "entropy_loss", "explained_variance", "value_loss", "policy_loss", "loss",
@@ -31,7 +32,7 @@ class Constant:
         return self.value
 
 
-def new_model(settings: Settings, env: SB3VecEnv, seed: int) -> BaseAlgorithm:
+def new_model(settings: Settings, env: VecEnv, seed: int) -> BaseAlgorithm:
     """An untrained model that draws from a seed."""
     model = MAKERS[settings.kind](settings, env, _common(settings, seed))
     model.set_logger(Logger(folder=None, output_formats=[]))
@@ -56,7 +57,7 @@ def _actor_critic(settings: PPOSettings | A2CSettings) -> dict[str, Any]:
     }
 
 
-def _ppo(settings: PPOSettings, env: SB3VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
+def _ppo(settings: PPOSettings, env: VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
     hidden = list(settings.hidden)
     extra: dict[str, Any] = {"net_arch": {"pi": hidden, "vf": hidden}}
     if settings.lstm_units:
@@ -74,7 +75,7 @@ def _ppo(settings: PPOSettings, env: SB3VecEnv, common: dict[str, Any]) -> BaseA
     )
 
 
-def _a2c(settings: A2CSettings, env: SB3VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
+def _a2c(settings: A2CSettings, env: VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
     hidden = list(settings.hidden)
     extra = {"net_arch": {"pi": hidden, "vf": hidden}}
     return A2C("MlpPolicy", env, policy_kwargs=extra, **_actor_critic(settings), **common)
@@ -90,7 +91,7 @@ def _replay(settings: QSettings | SACSettings) -> dict[str, Any]:
     }
 
 
-def _q(settings: QSettings, env: SB3VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
+def _q(settings: QSettings, env: VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
     extra: dict[str, Any] = {"net_arch": list(settings.hidden)}
     if settings.quantiles:
         extra["n_quantiles"] = settings.quantiles
@@ -104,7 +105,7 @@ def _q(settings: QSettings, env: SB3VecEnv, common: dict[str, Any]) -> BaseAlgor
     )
 
 
-def _sac(settings: SACSettings, env: SB3VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
+def _sac(settings: SACSettings, env: VecEnv, common: dict[str, Any]) -> BaseAlgorithm:
     hidden = list(settings.hidden)
     extra: dict[str, Any] = {"net_arch": {"pi": hidden, "qf": hidden}}
     more = {"tau": settings.tau} | _replay(settings) | common
@@ -117,7 +118,7 @@ def _sac(settings: SACSettings, env: SB3VecEnv, common: dict[str, Any]) -> BaseA
     )  # fmt: skip
 
 
-MAKERS: dict[str, Callable[[Any, SB3VecEnv, dict[str, Any]], BaseAlgorithm]] = {
+MAKERS: dict[str, Callable[[Any, VecEnv, dict[str, Any]], BaseAlgorithm]] = {
     "ppo": _ppo,
     "maskable_ppo": _ppo,
     "recurrent_ppo": _ppo,
@@ -139,7 +140,9 @@ def schedule(model: BaseAlgorithm, settings: Settings, done: float) -> None:
     """
     model.lr_schedule = Constant(settings.learning_rate * max(1 - done, 0.05))
     if isinstance(settings, PPOSettings | A2CSettings):
+        assert isinstance(model, OnPolicyAlgorithm)
         model.ent_coef = settings.entropy * (1 - done)
     if isinstance(settings, QSettings):
+        assert isinstance(model, DQN | QRDQN)
         fallen = min(done / settings.explore_share, 1.0)
         model.exploration_schedule = Constant(1.0 - fallen * (1.0 - settings.explore))

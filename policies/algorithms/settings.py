@@ -171,23 +171,32 @@ class A2CSettings(Settings):
     entropy: float = 0.003
 
 
-@dataclass(frozen=True)
-class QSettings(Settings):
-    """Deep Q-learning (Mnih et al. 2015) and its quantile form (Dabney et al. 2018).
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """What algorithms that learn from a replay buffer have.
 
     Attributes:
         buffer_rounds: Rounds in the replay buffer.
         learning_starts: Rounds before the first update.
         updates: Minibatches after every step of all sessions.
+    """
+
+    buffer_rounds: int = 200_000
+    learning_starts: int = 20_000
+    updates: int = 4
+
+
+@dataclass(frozen=True)
+class QSettings(ReplaySettings, Settings):
+    """Deep Q-learning (Mnih et al. 2015) and its quantile form (Dabney et al. 2018).
+
+    Attributes:
         target_rounds: Rounds between two copies of the network to its target.
         explore: Share of random actions in the end.
         explore_share: Share of the training in which it falls from 1 to that.
         quantiles: Of ``qr_dqn``.
     """
 
-    buffer_rounds: int = 200_000
-    learning_starts: int = 20_000
-    updates: int = 4
     target_rounds: int = 20_000
     explore: float = 0.05
     explore_share: float = 0.3
@@ -204,21 +213,15 @@ class QSettings(Settings):
 
 
 @dataclass(frozen=True)
-class SACSettings(Settings):
+class SACSettings(ReplaySettings, Settings):
     """Soft actor-critic (Haarnoja et al. 2018) and TQC (Kuznetsov et al. 2020).
 
     Attributes:
-        buffer_rounds: Rounds in the replay buffer.
-        learning_starts: Rounds before the first update.
-        updates: Minibatches after every step of all sessions.
         tau: Share of the networks that their targets take in after an update.
         quantiles: Of each of the two critics of ``tqc``.
         dropped: Highest of them that ``tqc`` leaves out, per critic.
     """
 
-    buffer_rounds: int = 200_000
-    learning_starts: int = 20_000
-    updates: int = 4
     tau: float = 0.005
     quantiles: int = 0
     dropped: int = 0

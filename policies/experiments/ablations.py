@@ -190,10 +190,7 @@ def _judged(settings: RunSettings, asked: AblationSettings, folder: Path) -> dic
         regime: World.load(scenario, settings.judging.split, recording, seed)
         for regime, scenario in settings.regimes.items()
     }
-    tuned = TunedOnce(
-        lambda: [World.load(own, "train", recording, seed) for own in settings.mix],
-        settings.tuning, seed, say,
-    )  # fmt: skip
+    tuned = TunedOnce.of(settings, recording, say)
     judging = worlds, settings.judging.sessions, seed, say
     found = {}
     for name in asked.chosen:

@@ -28,8 +28,9 @@ from policies.answer_store import MADE, AnswerStore
 from policies.answers import SETS, Task, answered
 from policies.console import say
 from policies.experiments import Findings
+from policies.model_settings import ModelSettings
 from policies.runs import claimed, new_run, write_json, write_text
-from policies.settings import ModelSettings, read_output, read_scenarios, read_seed
+from policies.settings import read_output, read_scenarios, read_seed
 from policies.systems import System, read_systems
 
 CHUNK: Final = 20

@@ -34,12 +34,9 @@ def run(config: dict[str, Any]) -> Findings:
     """Judge, and write a report into a run folder."""
     bounds, settings = read_controllers_and_bounds(config)
     recording = settings.model.recorded()
-    train = TunedOnce(
-        lambda: [World.load(own, "train", recording, settings.seed) for own in settings.mix],
-        settings.tuning, settings.seed, say,
-    )  # fmt: skip
+    tuned = TunedOnce.of(settings, recording, say)
     controllers = {
-        c.name: partial(make_controller, c, seed=settings.seed, tuned=train)
+        c.name: partial(make_controller, c, seed=settings.seed, tuned=tuned)
         for c in settings.controllers
     }
     for make in controllers.values():

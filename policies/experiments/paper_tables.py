@@ -52,9 +52,9 @@ class PaperSettings:
     fit: FitSettings
     tuning: TuningSettings
     random_acceptance: float
-    covspec_rule: dict
-    rows: dict
-    ours: dict
+    covspec_rule: dict[str, Any]
+    rows: dict[str, Any]
+    ours: dict[str, Any]
 
     def __post_init__(self) -> None:
         if self.sessions < 1 or not 0 < self.random_acceptance < 1:
@@ -96,10 +96,10 @@ def _with_learned(settings: PaperSettings) -> dict[str, Any]:
 def _tables(config: Mapping[str, Any], settings: PaperSettings, seed: int) -> Tables:
     """The operating point: one request a session, a device and an edge as fast as they should."""
     scenario, _ = read_scenarios(config)
-    exact = {"device_factor": (1.0, 1.0), "edge_factor": (1.0, 1.0), "requests": 1}
     measured = load_recording(config["model"]["recording"])
     losses = losses_of(measured, settings.random_acceptance)
-    point = replace(scenario, link_rows=1, **exact)
+    same = (1.0, 1.0)
+    point = replace(scenario, link_rows=1, requests=1, device_factor=same, edge_factor=same)
     return Tables(point, losses, settings.size, settings.tuning, seed, say)
 
 

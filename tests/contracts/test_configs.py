@@ -16,9 +16,9 @@ from env.rewards import RewardWeights
 from policies.algorithms.settings import KINDS, read_algorithm
 from policies.console import plain
 from policies.memory import ObservationSettings
+from policies.model_settings import ModelSettings
 from policies.settings import (
     ControllerSettings,
-    ModelSettings,
     read_run,
     read_scenarios,
     read_seed,

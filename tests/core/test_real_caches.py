@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from covspec_core.images import make_request
 from covspec_core.live import LiveSource
-from covspec_core.models.small import WIDTHS, build_model
 from covspec_core.pair.evaluate import cases
-from covspec_core.pair.folders import export
 from covspec_core.pair.render import render
-from covspec_core.pair.tokenizer import vocabulary
 from covspec_core.pairs import load_pair
 from tests.core.conftest import kind_of
+from tests.core.drawn_pair import export_pair
 from tests.core.test_exactness import LOSSLESS, begin, play_round, random_rounds
 
 CASE = cases("test", 1)[0]
@@ -23,11 +20,7 @@ ANY = 11  # a token of the vocabulary
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """Target and draft of the smallest widths, with unlike random weights."""
-    place = tmp_path_factory.mktemp("pair")
-    for seed, name in enumerate(("target", "draft")):
-        torch.manual_seed(seed)
-        export(build_model(WIDTHS["debug"], vocabulary()), place / name)
+    place = export_pair(tmp_path_factory.mktemp("pair"))
     return load_pair(str(place / "draft"), str(place / "target"), "random", None)
 
 

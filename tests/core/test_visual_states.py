@@ -13,25 +13,19 @@ from transformers import InternVLConfig, InternVLModel
 from covspec_core.errors import InvalidSetting
 from covspec_core.models.attention import received_attention
 from covspec_core.models.hf import HFModel
-from covspec_core.models.small import N_VISUAL, WIDTHS, build_model
+from covspec_core.models.small import N_VISUAL
 from covspec_core.pair.evaluate import cases
-from covspec_core.pair.folders import export
 from covspec_core.pair.render import render
-from covspec_core.pair.tokenizer import vocabulary
 from covspec_core.pairs import load_draft, load_pair
 from covspec_core.reduction import METHODS, ReductionSettings, reduction
+from tests.core.drawn_pair import export_pair
 
 CASE = cases("test", 1)[0]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Target and draft of the smallest widths, with unlike random weights."""
-    place = tmp_path_factory.mktemp("pair")
-    for seed, name in enumerate(("target", "draft")):
-        torch.manual_seed(seed)
-        export(build_model(WIDTHS["debug"], vocabulary()), place / name)
-    return place
+    return export_pair(tmp_path_factory.mktemp("pair"))
 
 
 def asked(model):

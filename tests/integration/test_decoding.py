@@ -13,7 +13,7 @@ from PIL import Image
 from covspec_core.errors import LinkTimeout, ModelFailure, OutOfMemory
 from covspec_core.provenance import ROOT
 from policies import decoding
-from policies.settings import ModelSettings
+from policies.model_settings import ModelSettings
 from tests.core.tiny import save
 
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}

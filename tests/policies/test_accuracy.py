@@ -7,14 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from covspec_core.errors import InvalidSetting, RunConflict
-from covspec_core.models.small import WIDTHS, build_model
-from covspec_core.pair.folders import export
-from covspec_core.pair.tokenizer import vocabulary
 from env.presets import CONF
 from policies import accuracy_report, answers
 from policies.answer_store import AnswerStore, digest
@@ -22,8 +18,10 @@ from policies.answers import Task, answered, asked
 from policies.console import plain
 from policies.experiments import accuracy
 from policies.failures import broken_rows
-from policies.settings import ModelSettings, read_scenarios
+from policies.model_settings import ModelSettings
+from policies.settings import read_scenarios
 from policies.systems import read_systems
+from tests.core.drawn_pair import export_pair
 
 QUICK = (
     "experiment.questions=2", "experiment.checked=1", "experiment.sets=[test,rare]",
@@ -47,11 +45,7 @@ def systems_of(config):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    place = tmp_path_factory.mktemp("pair")
-    for seed, name in enumerate(("target", "draft")):
-        torch.manual_seed(seed)
-        export(build_model(WIDTHS["debug"], vocabulary()), place / name)
-    return place
+    return export_pair(tmp_path_factory.mktemp("pair"))
 
 
 def quick(pair, runs, *overrides):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import yaml
 
 from covspec_core.errors import InvalidSetting
 from env.play import World
@@ -11,8 +12,13 @@ from env.presets import named_scenario
 from env.rewards import RewardWeights
 from policies import nearness
 from policies.algorithms.settings import PPOSettings
+from policies.console import composed
+from policies.league import RULES
 from policies.nearness import Played, gains, longer, played, rules
+from policies.rules import RuleSettings
+from policies.settings import read_run
 from policies.training import Trainer
+from policies.tuning import tune
 
 QUICK = PPOSettings(
     kind="ppo", total_steps=300_000, num_envs=256, rollout_steps=32, batch_size=1024, hidden=(64,),
@@ -63,6 +69,20 @@ def test_one_session_has_no_interval_and_is_refused():
         nearness.main(["--sessions", "1"])
 
 
+def test_the_rule_is_tuned_as_in_the_run_of_the_controller(tmp_path):
+    budget = ["scenario=paper", "tuning.trials=2", "tuning.sessions=4", "seed=3"]
+    config = composed("train", budget)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    settings = read_run(config)
+    worlds = [World.load(settings.scenario, "train", settings.model.recorded(), 3)]
+    assert nearness.tuned_rule(tmp_path / "policy") == tune(worlds, RULES["rule"], 2, 4, 3)[0]
+
+
+def test_a_controller_outside_of_a_run_is_refused(tmp_path):
+    with pytest.raises(InvalidSetting, match="must be the policy of a run, there is no"):
+        nearness.tuned_rule(tmp_path / "policy")
+
+
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     """A folder of a controller that learned on the embedded pair's recording."""
@@ -84,9 +104,10 @@ def test_what_a_learned_controller_gains_on_live_models_agrees_with_the_replay(
     codec = nearness.load_controller(learned).codec
     world = nearness.world_of(["paper"], protocol_name, codec)
     pair = nearness.embedded_pair(world)
+    make = nearness.learned_and_rule(learned, RuleSettings())
     found = {
         name: nearness.compare(world, pair, controller, 40, 0)
-        for name, controller in nearness.learned_and_rule(learned)(world.scenario).items()
+        for name, controller in make(world.scenario).items()
     }
     gain = gains(found["learned"], found["tuned_rule"])
     for estimate in (*map(longer, found.values()), gain["difference"]):

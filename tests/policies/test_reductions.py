@@ -7,21 +7,18 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from covspec_core.errors import BrokenRecording, InvalidSetting
-from covspec_core.models.small import WIDTHS, build_model
 from covspec_core.pair import evaluate
-from covspec_core.pair.folders import export
-from covspec_core.pair.tokenizer import vocabulary
 from covspec_core.reduction import METHODS, ReductionSettings
 from env.presets import CONF, RECORDING, build
 from policies import reductions
 from policies.console import plain
+from policies.model_settings import ModelSettings
 from policies.reduction_figures import STYLES, kept_side_by_side
-from policies.settings import ModelSettings
+from tests.core.drawn_pair import export_pair
 from tests.policies.conftest import toy_recording
 
 MODEL = {"draft": "a", "target": "b", "recording": "c"}
@@ -93,11 +90,7 @@ def test_any_image_is_drawn_at_any_grid(tmp_path, side):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    place = tmp_path_factory.mktemp("pair")
-    for seed, name in enumerate(("target", "draft")):
-        torch.manual_seed(seed)
-        export(build_model(WIDTHS["debug"], vocabulary()), place / name)
-    return place
+    return export_pair(tmp_path_factory.mktemp("pair"))
 
 
 def test_the_command_draws_writes_and_says_where_its_figures_come_from(pair, tmp_path, monkeypatch):

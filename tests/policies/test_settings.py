@@ -13,6 +13,7 @@ from policies.baselines import Elsewhere
 from policies.factory import make_controller
 from policies.goodput import Goodput
 from policies.league import RULES
+from policies.model_settings import ModelSettings
 from policies.rivals import AdaptiveSteps, HuggingFace, Threshold
 from policies.rules import AdaptiveRule, Fixed, Foresight, Random, RuleSettings
 from policies.search import fixed
@@ -20,7 +21,6 @@ from policies.settings import (
     KINDS,
     ControllerSettings,
     JudgingSettings,
-    ModelSettings,
     TuningSettings,
     read_controllers,
     read_output,

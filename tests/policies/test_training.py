@@ -10,7 +10,7 @@ import torch
 
 from covspec_core.errors import InvalidSetting, RunConflict
 from env.play import World
-from policies.checkpoints import CHECKPOINT
+from policies.checkpoints import CHECKPOINT, read_checkpoint
 from policies.imitation import demonstrations, imitate
 from policies.judging import judge
 from policies.rules import AdaptiveRule, RuleSettings
@@ -139,6 +139,15 @@ def test_a_checkpoint_of_other_settings_is_refused(recording, checkpoint, change
     trainer = make_trainer(toy_scenario(), recording, **changes)
     with pytest.raises(RunConflict, match=r"was trained with .*, now asked for"):
         trainer.resume(checkpoint.parent)
+
+
+def test_a_checkpoint_leaves_the_rollout_out_and_the_training_keeps_it(recording, tmp_path):
+    trainer = make_trainer(toy_scenario(), recording)
+    trainer.run(silent, should_stop=lambda: True)
+    trainer.save(tmp_path)
+    assert not hasattr(read_checkpoint(tmp_path)["model"], "rollout_buffer")
+    assert trainer.model.rollout_buffer.full
+    assert trainer.run(silent)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 0.999])

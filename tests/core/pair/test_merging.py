@@ -11,20 +11,20 @@ import torch
 from covspec_core.engine import Engine, realise_links
 from covspec_core.errors import InvalidSetting
 from covspec_core.live import LiveSource
-from covspec_core.models.small import N_VISUAL, WIDTHS, build_model
+from covspec_core.models.small import N_VISUAL
 from covspec_core.pair import packing
 from covspec_core.pair.evaluate import batch_of, cases
-from covspec_core.pair.folders import export, load
+from covspec_core.pair.folders import load
 from covspec_core.pair.record import read_reduction
 from covspec_core.pair.render import render
 from covspec_core.pair.requests import jobs
-from covspec_core.pair.tokenizer import vocabulary
 from covspec_core.pairs import load_pair
 from covspec_core.recorder import record
 from covspec_core.reduction import ReductionSettings
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import RoundAction, RoundResult
 from tests.core.conftest import make_scenario
+from tests.core.drawn_pair import export_pair
 
 CASE = cases("test", 1)[0]
 LEVELS, LIMIT = (0.25, 1.0), 8
@@ -33,11 +33,7 @@ MERGING = "visionzip+merging"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("pair")
-    for seed, name in enumerate(("target", "draft")):
-        torch.manual_seed(seed)
-        export(build_model(WIDTHS["debug"], vocabulary()), place / name)
-    return place
+    return export_pair(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture(scope="module")

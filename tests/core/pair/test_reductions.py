@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.models.small import N_VISUAL, WIDTHS, build_model
@@ -14,6 +13,7 @@ from covspec_core.pair.folders import export, load
 from covspec_core.pair.measure import _orders
 from covspec_core.pair.reductions import SPLITS, Compared, compare
 from covspec_core.pair.tokenizer import vocabulary
+from tests.core.drawn_pair import export_pair
 
 QUESTIONS = 3
 NAMES = ("covspec", "random", "verifier_guided")
@@ -21,11 +21,7 @@ NAMES = ("covspec", "random", "verifier_guided")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("pair")
-    for seed, name in enumerate(("target", "draft")):
-        torch.manual_seed(seed)
-        export(build_model(WIDTHS["debug"], vocabulary()), place / name)
-    return place
+    return export_pair(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture(scope="module")
