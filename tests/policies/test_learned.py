@@ -145,7 +145,7 @@ def test_broken_weights_are_refused(network, value):
 
 
 def test_a_network_of_another_shape_is_refused(network):
-    with pytest.raises(PolicyMismatch, match=r"layers must have shapes \[\(43, "):
+    with pytest.raises(PolicyMismatch, match=r"layers must have shapes \[\(45, "):
         LearnedController(network.codec, Network(network.network.layers[1:]))
     with pytest.raises(PolicyMismatch, match="a network needs a layer"):
         Network([])
@@ -187,7 +187,7 @@ def test_a_head_of_another_make_is_refused(folder, changes, said):
 def test_a_codec_of_another_version_is_refused(folder, changes):
     codec = json.loads((folder / "controller.json").read_text())["codec"]
     rewrite(folder, codec=codec | changes)
-    with pytest.raises(PolicyMismatch, match="codec needs version 3 and known fields"):
+    with pytest.raises(PolicyMismatch, match="codec needs version 4 and known fields"):
         load_controller(folder)
 
 
