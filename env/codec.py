@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import CHANCES, GATE_OFF, STATUS_FIELDS, Actions, Ints, Status, constant
+from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, PolicyMismatch
+from covspec_core.rounds import (
+    CHANCES,
+    GATE_OFF,
+    STATUS_FIELDS,
+    Actions,
+    Bools,
+    Floats,
+    Ints,
+    Status,
+    constant,
+)
 from covspec_core.scenario import Scenario
 
 VERSION = 4
@@ -57,6 +67,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "position_cost": (1e-3, 1.0),
 }
 """Value of each status field that becomes 0, and the one that becomes 1; clipped beyond."""
+BLOCK_RANGES: dict[str, tuple[float, float]] = {
+    "block": (0.0, 16.0),
+    "standing": (0.0, 1.0),
+    "reach": (0.0, 1.0),
+}
+"""The same at token level, of the block in hand: its tokens, the foreseen chance that all of them
+stand, and that of one token more."""
+LEVELS: Final = ("round", "token")
+GO_ON, SEND, GIVE_UP = range(3)
+"""Choices behind a drafted token."""
 LOGARITHMIC = frozenset(
     (
         "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
@@ -85,7 +105,8 @@ class Codec:
         gate_levels: Gates to choose from instead, a further part of an action; none by default.
         entropy_levels: Entropies that end a block, likewise; without them none does.
         stop_levels: Chances below which a block ends, likewise.
-        fields: Status fields of an observation, in order.
+        level: When decisions fall, one of ``LEVELS``: before a round, or behind every token of it.
+        fields: Status fields of an observation, in order; at token level those of the block too.
         version: Of the ranges in this module.
     """
 
@@ -96,19 +117,21 @@ class Codec:
     gate_levels: tuple[float, ...] = ()
     entropy_levels: tuple[float, ...] = ()
     stop_levels: tuple[float, ...] = ()
+    level: str = "round"
     fields: tuple[str, ...] = tuple(RANGES)
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.fields if name not in RANGES]
-        if unknown or self.version != VERSION:
+        ranges = RANGES | (BLOCK_RANGES if self.level == "token" else {})
+        unknown = [name for name in self.fields if name not in ranges]
+        if unknown or self.version != VERSION or self.level not in LEVELS:
             raise PolicyMismatch(
-                f"codec needs version {VERSION} and known fields, got version {self.version}"
-                f" and unknown fields {unknown}"
+                f"codec needs version {VERSION}, a level of {LEVELS} and known fields, got version "
+                f"{self.version}, level {self.level!r} and unknown fields {unknown}"
             )
-        names = list(STATUS_FIELDS)
+        names = [*STATUS_FIELDS, *BLOCK_RANGES]
         columns = np.array([names.index(name) for name in self.fields])
-        low, high = np.array([RANGES[name] for name in self.fields]).T
+        low, high = np.array([ranges[name] for name in self.fields]).T
         logs = np.array([name in LOGARITHMIC for name in self.fields])
         low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
         for name, value in (
@@ -123,7 +146,11 @@ class Codec:
         most = max(self.sizes)
         padded = {name: np.resize(levels, most) for name, levels in self.parts.items()}
         # Every choice is looked at here, none when it is chosen.
-        Actions(**{"gate_threshold": np.full(most, self.gate_threshold)} | padded)
+        looked_at = {
+            "gate_threshold": np.full(most, self.gate_threshold),
+            "draft_length": np.resize(self.draft_lengths, most),
+        } | padded
+        Actions(**{name: values for name, values in looked_at.items() if name != "choice"})
         levels = np.array(list(padded.values()), dtype=np.float64)
         object.__setattr__(self, "_levels", levels)
 
@@ -139,6 +166,23 @@ class Codec:
             scenario.entropy_levels,
             scenario.stop_levels,
         )
+
+    def at(self, level: str) -> Codec:
+        """The codec of the same scenario at a level, with all its fields.
+
+        Raises:
+            InvalidSetting: If the level has no such choices.
+        """
+        if level == "round":
+            return replace(self, level=level, fields=tuple(RANGES))
+        for name in ("gate_levels", "entropy_levels"):
+            if getattr(self, name):
+                raise InvalidSetting(
+                    f"scenario.{name} must be empty at token level, got {getattr(self, name)}"
+                )
+        fields = (*RANGES, *BLOCK_RANGES)
+        # A controller that is asked behind every token needs no thresholds to stop it.
+        return replace(self, level=level, fields=fields, stop_levels=())
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Codec:
@@ -159,6 +203,9 @@ class Codec:
     @property
     def parts(self) -> dict[str, tuple[float, ...]]:
         """Choices of every part of an action, by its name in ``Actions``; optional ones last."""
+        if self.level == "token":
+            choices = (GO_ON, SEND, GIVE_UP)
+            return {"choice": choices, "keep": self.keep_levels, "branch_width": self.branch_widths}
         parts: dict[str, tuple[float, ...]] = {
             "keep": self.keep_levels,
             "draft_length": self.draft_lengths,
@@ -181,20 +228,28 @@ class Codec:
 
     @property
     def action_space(self) -> spaces.MultiDiscrete:
-        """Indices of keep level, draft length, branch width and optional ``parts``."""
+        """Indices of keep level, draft length, branch width and optional ``parts``.
+
+        At token level those of choice, keep level and branch width.
+        """
         return spaces.MultiDiscrete(self.sizes)
 
-    def encode(self, status: Status) -> NDArray[np.float32]:
+    def encode(self, status: Status, blocks: Floats | None = None) -> NDArray[np.float32]:
         """Observations of every session, shape ``[B, F]``.
+
+        Args:
+            status: What is known.
+            blocks: At token level, the blocks in hand as ``BLOCK_RANGES`` names them, ``[B, 3]``.
 
         Raises:
             InvalidStatus: If a value is NaN or infinite.
         """
+        told = status.values if blocks is None else np.concatenate([status.values, blocks], axis=1)
         observations = np.empty((len(status), len(self.fields)), np.float32)
         ranges = self._columns, self._logs, self._shift, self._scale
-        row = _loops().scale_all(status.values, *ranges, observations)
+        row = _loops().scale_all(told, *ranges, observations)
         if row >= 0:
-            values = status.values[row, self._columns]
+            values = told[row, self._columns]
             column = np.flatnonzero(~np.isfinite(values))[0]
             value = values[column]
             raise InvalidStatus(f"status {self.fields[column]} must be finite, got {value}")
@@ -216,8 +271,8 @@ class Codec:
             columns.append(same.argmax(1))
         return np.stack(columns, axis=1)
 
-    def decode(self, indices: NDArray[np.integer]) -> Actions:
-        """Actions of every session from indices, shape ``[B, P]``.
+    def values(self, indices: NDArray[np.integer]) -> Floats:
+        """What indices ``[B, P]`` choose in every part, shape ``[P, B]``.
 
         Raises:
             InvalidAction: If an index lies outside its space.
@@ -229,6 +284,16 @@ class Codec:
             row = _loops().choose_all(whole, self._counts, self._levels, chosen)
         if row >= 0:
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
+        return chosen
+
+    def decode(self, indices: NDArray[np.integer]) -> Actions:
+        """Actions of every session from indices, shape ``[B, P]``, at round level.
+
+        Raises:
+            InvalidAction: If an index lies outside its space.
+        """
+        assert self.level == "round"
+        chosen = self.values(indices)
         optional = dict(zip(self._optional, chosen[3:], strict=True))
         return Actions.known(
             keep=chosen[0],
@@ -236,6 +301,12 @@ class Codec:
             branch_width=chosen[2].astype(np.int64),
             **{"gate_threshold": constant(len(indices), self.gate_threshold)} | optional,
         )
+
+    def idle(self, indices: NDArray[np.integer]) -> Bools:
+        """Whether nothing is sent by the actions ``[B, P]``, so that no branch width counts."""
+        if self.level == "token":
+            return indices[:, 0] != SEND
+        return np.array(self.draft_lengths)[indices[:, 1]] == 0
 
     def masks(
         self, status: Status, left: Ints | None = None, branches: bool = True

@@ -13,6 +13,7 @@ from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.reduction import ReductionSettings
 from covspec_core.scenario import Scenario
 from covspec_core.verification import Truncation
+from env.codec import LEVELS
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
@@ -239,6 +240,7 @@ class RunSettings:
         tracking: Where figures go.
         reward: Weights while learning.
         observation: What a learned controller sees.
+        level: When it decides, one of :data:`env.codec.LEVELS`.
         launcher: Where independent pieces of work run.
         seed: Of everything.
     """
@@ -252,6 +254,7 @@ class RunSettings:
     tracking: TrackingSettings
     reward: RewardWeights
     observation: ObservationSettings
+    level: str
     launcher: LauncherSettings
     seed: int
 
@@ -322,6 +325,12 @@ def read_regimes(
     return (whole,), alone
 
 
+def _read_level(name: Any) -> str:
+    if name not in LEVELS:
+        raise InvalidSetting(f"level must be one of {LEVELS}, got {name!r}")
+    return str(name)
+
+
 def read_run(values: Mapping[str, Any]) -> RunSettings:
     """Settings of ``train.py`` or ``evaluate.py`` from its composed configuration.
 
@@ -339,6 +348,7 @@ def read_run(values: Mapping[str, Any]) -> RunSettings:
         tracking=TrackingSettings.of(values),
         reward=build(RewardWeights, values.get("reward", {}), "reward"),
         observation=ObservationSettings.of(values.get("observation", {})),
+        level=_read_level(values.get("level", "round")),
         launcher=build(LauncherSettings, values["launcher"], "launcher"),
         seed=read_seed(values),
     )

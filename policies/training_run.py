@@ -103,7 +103,7 @@ class TrainingRun:
         self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)
         self._trainer = Trainer(
             algorithm, self._train, self._validation, settings.reward, settings.seed, sessions,
-            self._teacher(algorithm), settings.observation,
+            self._teacher(algorithm), settings.observation, settings.level,
         )  # fmt: skip
         self._rivals = self._make_rivals()
         if resumed and (folder / CHECKPOINT).exists():
@@ -162,6 +162,7 @@ class TrainingRun:
             "provenance": provenance(self._settings.seed),
             "algorithm": asdict(self._trainer.settings),
             "observation": asdict(self._settings.observation),
+            "level": self._settings.level,
             "training_seconds": self._trainer.progress.seconds,
             "validation_worth": self._trainer.progress.best,
             "regimes": list(self._settings.regimes),
