@@ -23,9 +23,10 @@ from covspec_core.source import Ahead, Place, Requests
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
 
-ASTRAY = ("detour", "held", "recorded")
-"""Facts of another recorded text, gone on with from a token much like the refused one; those of the
-refused token; or, only to measure what they give away, those of the true text."""
+ASTRAY = ("detour", "recorded")
+"""Facts of another recorded text, gone on with from a token much like the refused one; or, only to
+measure what they give away, those of the true text. (Those of the refused token itself, held, would
+tell nearly all: a block that stands shows no token's facts twice.)"""
 NEAR = 32
 """A detour begins at most so many places away, among a level's tokens in order of their facts."""
 
@@ -129,12 +130,11 @@ class ReplaySource:
         texts, position = self.texts[rows], place.position[rows]
         run = self._run(place.records[rows], texts, ahead)
         strays = (ahead > run) & (position + run < texts["total"])
-        last = np.where(strays & (self.astray != "recorded"), run, ahead)
+        strays &= self.astray == "detour"
+        last = np.where(strays, run, ahead)
         at = np.maximum(texts["base"] + np.minimum(position + last, texts["total"] - 1), 0)
-        if self.astray == "detour":
-            detour = self._detours[at]
-            on = np.minimum(detour + ahead - run, self._ends[detour])
-            at = np.where(strays, on, at)
+        detour = self._detours[at]
+        at = np.where(strays, np.minimum(detour + ahead - run, self._ends[detour]), at)
         tokens = self.tokens[at]
         margin, entropy = (tokens[n].astype(np.float64) for n in ("margin", "entropy"))
         return Ahead(margin, entropy, self._chances[at] / GRID)

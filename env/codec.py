@@ -122,12 +122,14 @@ class Codec:
     version: int = VERSION
 
     def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise PolicyMismatch(f"codec needs a level of {LEVELS}, got {self.level!r}")
         ranges = RANGES | (BLOCK_RANGES if self.level == "token" else {})
         unknown = [name for name in self.fields if name not in ranges]
-        if unknown or self.version != VERSION or self.level not in LEVELS:
+        if unknown or self.version != VERSION:
             raise PolicyMismatch(
-                f"codec needs version {VERSION}, a level of {LEVELS} and known fields, got version "
-                f"{self.version}, level {self.level!r} and unknown fields {unknown}"
+                f"codec needs version {VERSION} and known fields, got version {self.version}"
+                f" and unknown fields {unknown}"
             )
         names = [*STATUS_FIELDS, *BLOCK_RANGES]
         columns = np.array([names.index(name) for name in self.fields])
@@ -168,13 +170,13 @@ class Codec:
         )
 
     def at(self, level: str) -> Codec:
-        """The codec of the same scenario at a level, with all its fields.
+        """The codec of the same choices at a level; at token level with all its fields.
 
         Raises:
             InvalidSetting: If the level has no such choices.
         """
-        if level == "round":
-            return replace(self, level=level, fields=tuple(RANGES))
+        if level == self.level:
+            return self
         for name in ("gate_levels", "entropy_levels"):
             if getattr(self, name):
                 raise InvalidSetting(

@@ -38,7 +38,7 @@ from policies.training import Trainer
 LINKS = ["paper", "weak", "fading", "bursty", "long_delay"]
 REWARD = RewardWeights(time=20.0)
 ENDLESS = 2**40
-DETOUR, _, RECORDED = ASTRAY
+DETOUR, RECORDED = ASTRAY
 
 
 @dataclass(frozen=True, eq=False)

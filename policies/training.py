@@ -51,6 +51,20 @@ class Progress:
     copied: bool = False
 
 
+def codec_at(level: str, scenario: Scenario, settings: Settings) -> Codec:
+    """What an algorithm sees and sets in a scenario at a level.
+
+    Raises:
+        InvalidSetting: If they do not go together.
+    """
+    if level == "token" and isinstance(settings, PPOSettings) and settings.imitates:
+        raise InvalidSetting(
+            "algorithm.imitation_rounds must be 0 at token level, as teachers decide round by "
+            f"round, got {settings.imitation_rounds}"
+        )
+    return Codec.of(scenario).at(level)
+
+
 class Trainer:
     """A resumable training run.
 
@@ -85,12 +99,7 @@ class Trainer:
         self.settings, self._validation = settings, validation
         self._sessions, self._seed, self._reward = validation_sessions, seed, reward
         self._shown = observation or ObservationSettings()
-        codec, self._level = Codec.of(train[0].scenario).at(level), level
-        if level == "token" and settings.imitates:
-            raise InvalidSetting(
-                "algorithm.imitation_rounds must be 0 at token level, as teachers decide round by "
-                f"round, got {settings.imitation_rounds}"
-            )
+        codec, self._level = codec_at(level, train[0].scenario, settings), level
         self._codec = replace(codec, fields=self._shown.among(codec.fields))
         self.model: BaseAlgorithm = new_model(settings, self._batch(train), seed)
         self.progress = Progress()
