@@ -83,7 +83,7 @@ def told_behind(world, astray, sessions=64, ahead=4):
 
 
 @pytest.mark.parametrize("astray", ASTRAY)
-def test_the_true_text_is_read_behind_a_refused_token_only_where_asked_for(
+def test_the_true_text_is_read_behind_a_refused_token_only_if_asked_for(
     scenario, recording, astray
 ):
     told, true, stands = told_behind(World.load(scenario, "train", recording), astray)
