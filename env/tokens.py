@@ -7,10 +7,9 @@ rounds are the round-level engine's for the same blocks, exactly, and so are its
 
 Behind a token that will be refused a draft really goes on along a text of its own, of which a
 recording has no facts, while the true text's could tell of the refusal. So a replay shows a
-detour's there (:data:`covspec_core.replay.ASTRAY`). A policy trained on
-detours gains 0.1 % (seed 0, within noise) when the true text's facts are shown to it instead
-(``python -m policies.levels --seconds
-90 --sessions 1024``).
+detour's there (:data:`covspec_core.replay.ASTRAY`). A policy trained on detours gains 0.1 % (seed
+0, within noise) when the true text's facts are shown to it instead
+(``python -m policies.levels --seconds 90 --sessions 1024``).
 """
 
 from __future__ import annotations
