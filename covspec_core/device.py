@@ -192,6 +192,18 @@ class Device:
         """What the draft says about the next token; drafting starts from it for free."""
         return self.ready.outputs[0] if len(self.ready) else self._next(committed)
 
+    def within(self, committed: list[int], ahead: int) -> Outputs:
+        """What the draft says before the token so far ahead, which is drafted and kept ready.
+
+        Behind an answer's end nothing is looked at: it is what was said before the last token.
+        """
+        while len(self.ready) <= ahead:
+            text = committed + self.ready.tokens
+            self.ready.draw(self._next(text), len(text))
+        tokens = self.ready.tokens[:ahead]
+        ends = [i for i, token in enumerate(tokens) if token in self._model.eos_ids]
+        return self.ready.outputs[min([ahead, *ends])]
+
     def settle(self, n_tokens: int) -> None:
         """Drop what was drafted behind the first ``n_tokens`` of the answer from the cache."""
         self._context.rollback(min(self._context.n_tokens, n_tokens))

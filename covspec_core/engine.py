@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -31,6 +31,25 @@ class Controller(Protocol):
 
     def decide(self, status: Status) -> Actions:
         """Controls for the next round of every session."""
+
+
+class BlockController(Controller, Protocol):
+    """A controller that decides within blocks too, while they are drafted."""
+
+    def decide_within(self, sessions: Sessions) -> Actions:
+        """Draft blocks; controls for the next round of every session, which plays them."""
+
+
+def decision(controller: Controller, sessions: Sessions) -> Actions:
+    """A controller's controls for the next round of every session, at whatever level it decides.
+
+    Args:
+        controller: Who decides; a :class:`BlockController` if it has ``decide_within``.
+        sessions: What it decides for.
+    """
+    if hasattr(controller, "decide_within"):
+        return cast(BlockController, controller).decide_within(sessions)
+    return controller.decide(sessions.status())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +121,15 @@ class Engine:
         with self._keeping_text():
             return self.sessions.status()
 
+    def decision(self, controller: Controller) -> Actions:
+        """A controller's controls for the next round.
+
+        Raises:
+            ModelFailure: If the draft cannot go on; carries what was written so far.
+        """
+        with self._keeping_text():
+            return decision(controller, self.sessions)
+
     def round(self, action: RoundAction) -> RoundResult:
         """Play one draft-and-verify round; arrays of the result have one entry.
 
@@ -170,13 +198,11 @@ def generate(
     )
     engine = Engine(scenario, realise_links(scenario, seed), source)
     controller.begin(1)
-    status = engine.begin(seed)
+    engine.begin(seed)
     results: list[RoundResult] = []
     while not results or not results[-1].session_done[0]:
-        results.append(engine.play(controller.decide(status)))
+        results.append(engine.play(engine.decision(controller)))
         on_round(results[-1])
-        if not results[-1].session_done[0]:
-            status = engine.status()
     return _answer(engine, source, request, results)
 
 

@@ -182,6 +182,7 @@ class LiveSource:
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
         self._ranking: tuple[VisualStates, NDArray[np.int64]] | None = None
+        self._read: float | None = None
         return Requests(
             image_bytes=np.array([request.image_bytes]),
             limit=np.array([self._limit]),
@@ -211,8 +212,11 @@ class LiveSource:
             )
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
-        """The device reads the prompt with a share of the visual tokens."""
+        """The device reads the prompt with a share of the visual tokens, unless it has."""
+        if keep[0] == self._read:
+            return
         prompt, kept = self._prompt, None
+        self._read = float(keep[0])
         if keep[0] < 1:
             states, order = self._ranked()
             prompt, kept = self._pair.seen(prompt, states, order, float(keep[0]))
@@ -358,7 +362,15 @@ class LiveSource:
         none = np.zeros(1)
         if not place.awake[0]:
             return Ahead(none, none, np.zeros((1, len(CHANCES))))
-        margin, entropy, chances = self._foreseen(self.device.ahead(self.text), place.keep[0])
+        return self._told(self.device.ahead(self.text), place)
+
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
+        """What the device knows when it drafts the token so far ahead; it is ready from then on."""
+        return self._told(self.device.within(self.text, int(ahead[0])), place)
+
+    def _told(self, outputs: Outputs, place: Place) -> Ahead:
+        """What a status says of them."""
+        margin, entropy, chances = self._foreseen(outputs, place.keep[0])
         return Ahead(as_float16(margin), as_float16(entropy), chances[None] / GRID)
 
     def _foreseen(self, outputs: Outputs, keep: float) -> tuple[Floats, Floats, NDArray[np.uint8]]:

@@ -9,6 +9,8 @@ charges.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from covspec_core.acceptance import GRID
@@ -20,6 +22,13 @@ from covspec_core.rounds import CHANCES, STATUS_FIELDS, Bools, Floats, Ints, Key
 from covspec_core.source import Ahead, Place, Requests
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
+
+ASTRAY = ("detour", "recorded")
+"""Facts of another recorded text, gone on with from a token much like the refused one; or, only to
+measure what they give away, those of the true text. (Those of the refused token itself, held, would
+tell nearly all: a block that stands shows no token's facts twice.)"""
+NEAR = 32
+"""A detour begins at most so many places away, among a level's tokens in order of their facts."""
 
 
 class ReplaySource:
@@ -34,6 +43,7 @@ class ReplaySource:
     Attributes:
         tokens: Recorded tokens of all keep levels, see :data:`covspec_core.records.TOKEN`.
         texts: Where each session reads, see :data:`covspec_core.records.TEXT`.
+        astray: What :meth:`within` shows behind a token that will be refused, one of ``ASTRAY``.
 
     Raises:
         BrokenRecording: If the recording lacks what the gate or the protocol reads.
@@ -49,7 +59,7 @@ class ReplaySource:
         self._starts = recording.start
         self._lengths = recording.length.astype(np.int64)
         self._limit = int(recording.meta["limit"])
-        self.texts = np.zeros(size, TEXT)
+        self.texts, self.astray = np.zeros(size, TEXT), ASTRAY[0]
         self.tokens = _tokens_of(recording, kind, gate)
         self._chances = np.ascontiguousarray(recording.chances.reshape(-1, len(CHANCES)))
         self._judged = np.zeros(1, JUDGED)
@@ -105,22 +115,61 @@ class ReplaySource:
         """What is left of them."""
         kernel().replayed_settles(sessions, rounds, texts, self.tokens, costs, table, requests)
 
-    def within(self, place: Place, ahead: Ints) -> Ahead:
-        """What the device knew when it drafted the token so far ahead along the recorded text.
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
+        """What devices know when they draft the token so far ahead.
 
-        Behind a token that would be refused the draft really goes on along a text of its own, and
-        behind an answer's end there is none: the last token's facts are shown there.
+        Behind a token that will be refused a draft goes on along a text of its own, of which
+        nothing is recorded; the true text's facts would tell of the refusal. ``astray`` says what
+        is shown there. Behind an answer's end there is nothing: its last token's facts are shown.
 
         Args:
             place: Where each session stands.
-            ahead: Tokens between, shape ``[B]``.
+            rows: Which sessions, shape ``[k]``.
+            ahead: Tokens between, shape ``[k]``.
         """
-        texts = self.texts
-        position = np.minimum(place.position + ahead, texts["total"] - 1)
-        at = np.maximum(texts["base"] + position, 0)
+        texts, position = self.texts[rows], place.position[rows]
+        run = self._run(place.records[rows], texts, ahead)
+        strays = (ahead > run) & (position + run < texts["total"])
+        strays &= self.astray == "detour"
+        last = np.where(strays, run, ahead)
+        at = np.maximum(texts["base"] + np.minimum(position + last, texts["total"] - 1), 0)
+        detour = self._detours[at]
+        at = np.where(strays, np.minimum(detour + ahead - run, self._ends[detour]), at)
         tokens = self.tokens[at]
         margin, entropy = (tokens[n].astype(np.float64) for n in ("margin", "entropy"))
         return Ahead(margin, entropy, self._chances[at] / GRID)
+
+    def _run(self, sessions: Records, texts: Records, ahead: Ints) -> Ints:
+        """Tokens before the first one that will be refused, ``ahead`` at most, shape ``[k]``."""
+        stands = np.empty((len(sessions), int(ahead.max(initial=0))), dtype=bool)
+        kernel().standing(sessions, texts, self.tokens, self._judged, stands)
+        run: Ints = np.logical_and.accumulate(stands, axis=1).sum(1)
+        return np.minimum(run, ahead)
+
+    @cached_property
+    def _detours(self) -> Ints:
+        """For every token another one whose facts are nearly the same, at the same keep level.
+
+        Chosen by its facts alone, so that what follows it follows such facts as often as not
+        behind a token that stands.
+        """
+        count, rng = len(self._recording.tokens), np.random.default_rng(0)
+        detours = np.empty(len(self.tokens), dtype=np.int64)
+        for base in range(0, len(self.tokens), count):
+            level = self.tokens[base : base + count]
+            order = np.lexsort((level["margin"], level["chance"]))
+            away = rng.integers(1, NEAR + 1, count) * rng.choice([-1, 1], count)
+            detours[base + order] = base + order[(np.arange(count) + away) % count]
+        return detours
+
+    @cached_property
+    def _ends(self) -> Ints:
+        """Last token of the text of every token, at its keep level."""
+        count = len(self._recording.tokens)
+        last = np.repeat(self._starts + self._lengths - 1, self._lengths)
+        bases = np.arange(0, len(self.tokens), count)
+        ends: Ints = (bases[:, None] + last).ravel()
+        return ends
 
     def read(self, sessions: Records, rows: Ints, costs: Records, table: Floats) -> Floats:
         """Statuses of some sessions, shape ``[k, F]``."""

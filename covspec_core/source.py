@@ -209,6 +209,15 @@ class Source(Protocol):
     def look(self, place: Place) -> Ahead:
         """What the devices that are awake know about the next tokens."""
 
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
+        """What the devices of some sessions know when they draft the token so far ahead.
+
+        Args:
+            place: Where each session stands.
+            rows: Which sessions, shape ``[k]``.
+            ahead: Drafted tokens before it, shape ``[k]``; all of them were asked for before.
+        """
+
     def peek(self, keys: Keys) -> tuple[Ints, Ints] | None:
         """Image bytes and answer lengths of requests under these keys, if known beforehand."""
 

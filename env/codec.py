@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from covspec_core.errors import InvalidAction, InvalidStatus, PolicyMismatch
+from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, PolicyMismatch
 from covspec_core.rounds import (
     CHANCES,
     GATE_OFF,
@@ -67,6 +67,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "position_cost": (1e-3, 1.0),
 }
 """Value of each status field that becomes 0, and the one that becomes 1; clipped beyond."""
+BLOCK_RANGES: dict[str, tuple[float, float]] = {
+    "block": (0.0, 16.0),
+    "standing": (0.0, 1.0),
+    "reach": (0.0, 1.0),
+}
+"""The same at token level, of the block in hand: its tokens, the foreseen chance that all of them
+stand, and that of one token more."""
+LEVELS: Final = ("round", "token")
+GO_ON, SEND, GIVE_UP = range(3)
+"""Choices behind a drafted token."""
 LOGARITHMIC = frozenset(
     (
         "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
@@ -112,7 +122,8 @@ class Codec:
         gate_levels: Gates to choose from instead, a further part of an action; none by default.
         entropy_levels: Entropies that end a block, likewise; without them none does.
         stop_levels: Chances below which a block ends, likewise.
-        fields: Status fields of an observation, in order.
+        level: When decisions fall, one of ``LEVELS``: before a round, or behind every token of it.
+        fields: Status fields of an observation, in order; at token level those of the block too.
         version: Of the ranges in this module.
     """
 
@@ -123,11 +134,15 @@ class Codec:
     gate_levels: tuple[float, ...] = ()
     entropy_levels: tuple[float, ...] = ()
     stop_levels: tuple[float, ...] = ()
+    level: str = "round"
     fields: tuple[str, ...] = tuple(RANGES)
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.fields if name not in RANGES]
+        if self.level not in LEVELS:
+            raise PolicyMismatch(f"codec needs a level of {LEVELS}, got {self.level!r}")
+        ranges = RANGES | (BLOCK_RANGES if self.level == "token" else {})
+        unknown = [name for name in self.fields if name not in ranges]
         if unknown or self.version != VERSION:
             raise PolicyMismatch(
                 f"codec needs version {VERSION} and known fields, got version {self.version}"
@@ -135,7 +150,11 @@ class Codec:
             )
         # Every choice is looked at here, none when it is chosen.
         most = max(self.sizes)
-        Actions(**{"gate_threshold": np.full(most, self.gate_threshold)} | self._padded)
+        looked_at = {
+            "gate_threshold": np.full(most, self.gate_threshold),
+            "draft_length": np.resize(self.draft_lengths, most),
+        } | self._padded
+        Actions(**{name: values for name, values in looked_at.items() if name != "choice"})
 
     @cached_property
     def _padded(self) -> dict[str, NDArray[Any]]:
@@ -145,8 +164,8 @@ class Codec:
 
     @cached_property
     def _ranges(self) -> _Ranges:
-        names = list(STATUS_FIELDS)
-        low, high = np.array([RANGES[name] for name in self.fields]).T
+        names, ranges = [*STATUS_FIELDS, *BLOCK_RANGES], RANGES | BLOCK_RANGES
+        low, high = np.array([ranges[name] for name in self.fields]).T
         logs = np.array([name in LOGARITHMIC for name in self.fields])
         low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
         columns = np.array([names.index(name) for name in self.fields])
@@ -170,6 +189,23 @@ class Codec:
             scenario.stop_levels,
         )
 
+    def at(self, level: str) -> Codec:
+        """The codec of the same choices at a level; at token level with all its fields.
+
+        Raises:
+            InvalidSetting: If the level has no such choices.
+        """
+        if level == self.level:
+            return self
+        for name in ("gate_levels", "entropy_levels"):
+            if getattr(self, name):
+                raise InvalidSetting(
+                    f"scenario.{name} must be empty at token level, got {getattr(self, name)}"
+                )
+        fields = (*RANGES, *BLOCK_RANGES)
+        # A controller that is asked behind every token needs no thresholds to stop it.
+        return replace(self, level=level, fields=fields, stop_levels=())
+
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Codec:
         """A codec as :meth:`to_dict` wrote it.
@@ -192,6 +228,9 @@ class Codec:
     @property
     def parts(self) -> dict[str, tuple[float, ...]]:
         """Choices of every part of an action, by its name in ``Actions``; optional ones last."""
+        if self.level == "token":
+            choices = (GO_ON, SEND, GIVE_UP)
+            return {"choice": choices, "keep": self.keep_levels, "branch_width": self.branch_widths}
         parts: dict[str, tuple[float, ...]] = {
             "keep": self.keep_levels,
             "draft_length": self.draft_lengths,
@@ -214,19 +253,27 @@ class Codec:
 
     @property
     def action_space(self) -> spaces.MultiDiscrete:
-        """Indices of keep level, draft length, branch width and optional ``parts``."""
+        """Indices of keep level, draft length, branch width and optional ``parts``.
+
+        At token level those of choice, keep level and branch width.
+        """
         return spaces.MultiDiscrete(list(self.sizes))
 
-    def encode(self, status: Status) -> NDArray[np.float32]:
+    def encode(self, status: Status, blocks: Floats | None = None) -> NDArray[np.float32]:
         """Observations of every session, shape ``[B, F]``.
+
+        Args:
+            status: What is known.
+            blocks: At token level, the blocks in hand as ``BLOCK_RANGES`` names them, ``[B, 3]``.
 
         Raises:
             InvalidStatus: If a value is NaN or infinite.
         """
+        told = status.values if blocks is None else np.concatenate([status.values, blocks], axis=1)
         observations = np.empty((len(status), len(self.fields)), np.float32)
-        row = _loops().scale_all(status.values, *self._ranges, observations)
+        row = _loops().scale_all(told, *self._ranges, observations)
         if row >= 0:
-            values = status.values[row, self._ranges.columns]
+            values = told[row, self._ranges.columns]
             column = np.flatnonzero(~np.isfinite(values))[0]
             value = values[column]
             raise InvalidStatus(f"status {self.fields[column]} must be finite, got {value}")
@@ -248,27 +295,43 @@ class Codec:
             columns.append(same.argmax(1))
         return np.stack(columns, axis=1)
 
-    def decode(self, indices: NDArray[np.integer]) -> Actions:
-        """Actions of every session from indices, shape ``[B, P]``.
+    def values(self, indices: NDArray[np.integer]) -> Floats:
+        """What indices ``[B, P]`` choose in every part, shape ``[P, B]``.
 
         Raises:
             InvalidAction: If an index lies outside its space.
         """
         indices, row = np.asarray(indices), 0
-        names, counts, levels = self._choices
+        _, counts, levels = self._choices
         if indices.dtype.kind in "iu" and indices.shape[1:] == counts.shape:
             whole = np.ascontiguousarray(indices, dtype=np.int64)
             chosen = np.empty((len(counts), len(indices)))
             row = _loops().choose_all(whole, counts, levels, chosen)
         if row >= 0:
             raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
-        optional = dict(zip(names, chosen[3:], strict=True))
+        return chosen
+
+    def decode(self, indices: NDArray[np.integer]) -> Actions:
+        """Actions of every session from indices, shape ``[B, P]``, at round level.
+
+        Raises:
+            InvalidAction: If an index lies outside its space.
+        """
+        assert self.level == "round"
+        chosen = self.values(indices)
+        optional = dict(zip(self._choices.optional, chosen[3:], strict=True))
         return Actions.known(
             keep=chosen[0],
             draft_length=chosen[1].astype(np.int64),
             branch_width=chosen[2].astype(np.int64),
             **{"gate_threshold": constant(len(indices), self.gate_threshold)} | optional,
         )
+
+    def idle(self, indices: NDArray[np.integer]) -> Bools:
+        """Whether nothing is sent by the actions ``[B, P]``, so that no branch width counts."""
+        if self.level == "token":
+            return indices[:, 0] != SEND
+        return np.array(self.draft_lengths)[indices[:, 1]] == 0
 
     def masks(
         self, status: Status, left: Ints | None = None, branches: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -116,3 +116,10 @@ class CoVSpecTokenVectorEnv(CoVSpecVectorEnv):
     """``num_envs`` sessions, decided token by token; see :class:`env.single.CoVSpecTokenEnv`."""
 
     _seen_by = TokenPlay
+
+
+BATCHES: Final[dict[str, type[CoVSpecVectorEnv]]] = {
+    "round": CoVSpecVectorEnv,
+    "token": CoVSpecTokenVectorEnv,
+}
+"""By level, see :data:`env.codec.LEVELS`."""

@@ -55,8 +55,9 @@ class PartsView:
 class FlatView:
     """All combinations of the parts, one number each, shape ``[B]``.
 
-    Where nothing is drafted no branch is either, so draft length 0 comes with the first branch
-    width only. It keeps its keep levels, as they hold for the rest of a request.
+    Where nothing is sent no branch is drafted, so what sends nothing (draft length 0, or at token
+    level whatever is no ``SEND``) comes with the first branch width only. It keeps its keep levels,
+    as they hold for the rest of a request.
 
     Raises:
         InvalidSetting: If there are too many combinations.
@@ -69,8 +70,7 @@ class FlatView:
                 f"parts, got {codec.sizes}; choose an algorithm that acts in parts, such as ppo"
             )
         every = np.array(list(product(*map(range, codec.sizes))), dtype=np.int64)
-        idle = np.array(codec.draft_lengths)[every[:, 1]] == 0
-        self._table = every[~idle | (every[:, 2] == 0)]
+        self._table = every[~codec.idle(every) | (every[:, 2] == 0)]
         self.outputs = len(self._table)
         self.space: spaces.Space[Any] = spaces.Discrete(self.outputs)
 

@@ -10,6 +10,16 @@ from policies.learned import LearnedController
 from policies.report import table
 from policies.runs import write_text
 
+WHEN = {"round": "before it begins", "token": "asked behind every drafted token"}
+ASKED = {
+    "round": ('actions = load_controller("PATH").decide(status)',),
+    "token": (
+        "from covspec_core.engine import decision",
+        'actions = decision(load_controller("PATH"), sessions)',
+    ),
+}
+"""How controllers of both levels are used."""
+
 
 def write_card(folder: Path, controller: LearnedController, report: Mapping[str, Any]) -> None:
     """``README.md`` of a controller's folder, from its own facts and measured results."""
@@ -32,11 +42,11 @@ def card(controller: LearnedController, report: Mapping[str, Any]) -> str:
         "# Learned controller",
         "",
         "Sets the share of visual tokens kept, the draft length and the branch width of every",
-        "draft-and-verify round. Runs on NumPy alone:",
+        f"draft-and-verify round, {WHEN[codec.level]}. Runs on NumPy alone:",
         "",
         "```python",
         "from policies import load_controller",
-        'actions = load_controller("PATH").decide(status)',
+        *ASKED[codec.level],
         "```",
         "",
         f"- network: {inputs}, {memory}layers of {sizes} units, {network.parameters} parameters",

@@ -106,6 +106,11 @@ def read_decoding(config: Mapping[str, Any]) -> Decoding:
             f"model.head must name an acceptance head, which a {chosen.kind} controller goes by; "
             "got null"
         )
+    if config["clock"] == "wall" and hasattr(controller, "decide_within"):
+        raise InvalidSetting(
+            "clock must be virtual for a controller at token level, which drafts before its round "
+            "begins, got 'wall'"
+        )
     return Decoding(
         scenario=changed(scenario, controller),
         model=model,

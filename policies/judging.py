@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.stats import bootstrap, trim_mean
 
-from covspec_core.engine import Controller
+from covspec_core.engine import Controller, decision
 from covspec_core.errors import InvalidSetting
 from covspec_core.randomness import mix
 from covspec_core.rounds import Floats
@@ -113,7 +113,7 @@ def judge(world: World, controller: Controller, sessions: int, seed: int) -> Sco
     going = np.ones(sessions, dtype=bool)
     while going.any():
         first, start_s = play.fresh & going, play.request_s.copy()
-        result = play.play(controller.decide(play.status()))
+        result = play.play(decision(controller, play))
         for name, amount in (
             ("tokens", result.emitted),
             ("bytes", result.bytes_up + result.bytes_down),

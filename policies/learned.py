@@ -14,9 +14,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.errors import PolicyMismatch
-from covspec_core.rounds import Actions, Status
+from covspec_core.errors import InvalidSetting, PolicyMismatch
+from covspec_core.rounds import Actions, Bools, Ints, Status
+from covspec_core.sessions import Sessions
 from env.codec import Codec
+from env.tokens import Blocks
 from env.views import VIEWS
 from policies.memory import Memory
 from policies.networks import Network
@@ -63,15 +65,19 @@ class LearnedController:
         return self.codec.decode(self.indices(self.codec.encode(status), masks))
 
     def indices(
-        self, observations: NDArray[np.float32], masks: NDArray[np.bool_] | None = None
+        self,
+        observations: NDArray[np.float32],
+        masks: NDArray[np.bool_] | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         """Action indices ``[B, P]`` for the next observations ``[B, F]`` of all sessions.
 
         Args:
             observations: Of the codec.
             masks: Choices to take, shape ``[B, sum of sizes]``; all if ``None``.
+            rows: Whose they are where some sessions only are asked for, shape ``[B]``.
         """
-        scores = self.scores(observations)
+        scores = self.scores(observations, rows)
         if masks is not None:
             scores = np.where(masks, scores, -np.inf)
         if self.network.view == "flat":
@@ -80,15 +86,19 @@ class LearnedController:
             return self._view.indices(np.tanh(scores))
         return np.stack([scores[:, head].argmax(1) for head in self._heads], axis=1)
 
-    def scores(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's outputs for the next observations ``[B, F]`` of all sessions."""
-        shown = self._memory.add(observations)
+    def scores(
+        self, observations: NDArray[np.float32], rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """The network's outputs for the next observations ``[B, F]`` of all or some sessions."""
+        shown = self._memory.add(observations, rows=rows)
         if self.network.lstm is None:
             return self.network.outputs(shown)
-        if len(self._state[0]) != len(shown):
+        if rows is None and len(self._state[0]) != len(shown):
             self.begin(len(shown))
-        self._state = self.network.lstm.step(shown, self._state)
-        return self.network.outputs(self._state[0])
+        hidden, cell = self._state
+        own = slice(None) if rows is None else rows
+        hidden[own], cell[own] = self.network.lstm.step(shown, (hidden[own], cell[own]))
+        return self.network.outputs(hidden[own])
 
     def save(self, folder: Path) -> None:
         """Write the folder's network and description; nothing half-written is left behind."""
@@ -102,12 +112,52 @@ class LearnedController:
         text.replace(folder / "controller.json")
 
 
+class TokenController(LearnedController):
+    """A network at token level: asked behind every drafted token, live or in a replay."""
+
+    def decide(self, status: Status) -> Actions:
+        """Not possible: a status does not show blocks.
+
+        Raises:
+            InvalidSetting: Always.
+        """
+        raise InvalidSetting(
+            "a controller at token level must be asked while blocks are drafted "
+            "(covspec_core.engine.decision; not on the wall clock), got a status alone"
+        )
+
+    def decide_within(self, sessions: Sessions) -> Actions:
+        """Draft blocks until the network sends or gives up; the rounds that play them.
+
+        Sessions must be asked for once a round, as :meth:`decide` is.
+        """
+        blocks = Blocks(sessions, self.codec)
+        every = rows = np.arange(sessions.size)
+        while rows.size:
+            masks = self._masks(blocks, rows)
+            done = blocks.step(rows, self.indices(blocks.observe(rows), masks, rows))
+            rows = np.setdiff1d(rows, done, assume_unique=True)
+        return blocks.actions(every)
+
+    def _masks(self, blocks: Blocks, rows: Ints) -> Bools | None:
+        return blocks.masks(rows) if self.network.masked else None
+
+
+def controller_of(
+    codec: Codec, network: Network, meta: dict[str, Any] | None = None
+) -> LearnedController:
+    """A network as a controller at its codec's level."""
+    kind = TokenController if codec.level == "token" else LearnedController
+    return kind(codec, network, meta)
+
+
 def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedController:
     """Load a learned controller; neither Stable-Baselines3 nor torch is imported.
 
     Args:
         folder: Where :meth:`LearnedController.save` wrote it.
-        codec: What it will be used with; must have its choices, and the fields that it sees.
+        codec: What it will be used with, at either level; must have its choices, and the fields
+            that it sees.
 
     Raises:
         PolicyMismatch: If the folder is no controller, is broken, or was made for another codec.
@@ -121,7 +171,7 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
             )
         with np.load(folder / "network.npz", allow_pickle=False) as file:
             network = Network.from_dict(head["network"], file)
-        controller = LearnedController(Codec.from_dict(head["codec"]), network, head["meta"])
+        controller = controller_of(Codec.from_dict(head["codec"]), network, head["meta"])
     except FileNotFoundError as error:
         missing = error.filename
         raise PolicyMismatch(f"{folder} holds no controller: {missing} is missing") from error
@@ -130,7 +180,7 @@ def load_controller(folder: Path | str, codec: Codec | None = None) -> LearnedCo
             raise
         raise PolicyMismatch(f"{folder} holds no readable controller: {error}") from error
     if codec is not None:
-        _require_same(folder, controller.codec, codec)
+        _require_same(folder, controller.codec, codec.at(controller.codec.level))
     return controller
 
 

@@ -1,14 +1,22 @@
-"""Which level learns better: a decision a round, or one after every drafted token.
+"""Which level learns better, a decision a round or one behind every drafted token, and what leaks.
 
-``python -m policies.levels --seconds 60`` trains the same PPO on ``CoVSpec-v0`` and on
-``CoVSpecToken-v0`` for equal processor seconds and judges both on the same validation sessions.
+``python -m policies.levels --seconds 60 --seeds 3`` trains the PPO of ``conf/algorithm/ppo.yaml``
+for equal processor seconds at both levels, each with all that ``train.py`` gives it (at round level
+the stops of ``conf/scenario/base.yaml``), and judges them on the same validation sessions.
+
+Behind a token that will be refused a replay has no facts of the text along which the draft really
+goes on (:data:`covspec_core.replay.ASTRAY`). So the token level is trained twice, on a detour's
+facts as everywhere and on the true text's, and both are judged with each kind of facts, and with
+giving up a begun block forbidden: what the true text's facts are worth over a detour's is a leak.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,94 +24,126 @@ from stable_baselines3 import PPO
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import provenance
-from covspec_core.rounds import Floats
+from covspec_core.replay import ASTRAY, ReplaySource
+from covspec_core.rounds import Bools, Ints
+from env.codec import GIVE_UP, LEVELS
 from env.play import World
-from env.presets import named_scenario
+from env.presets import named_scenario, preset
 from env.rewards import RewardWeights
-from env.vector import CoVSpecTokenVectorEnv, CoVSpecVectorEnv
-from policies.algorithms.models import Constant, new_model
-from policies.algorithms.settings import PPOSettings
-from policies.judging import mean_interval
-from policies.vec_env import SB3VecEnv
+from env.tokens import Blocks
+from policies.algorithms.models import Constant
+from policies.algorithms.settings import PPOSettings, read_algorithm
+from policies.judging import Scores, judge, mean_interval
+from policies.learned import LearnedController, TokenController
+from policies.training import Trainer
 
-LEVELS = {"round": CoVSpecVectorEnv, "token": CoVSpecTokenVectorEnv}
 LINKS = ["paper", "weak", "fading", "bursty", "long_delay"]
-GAMMA = {"round": 0.98, "token": 0.995}
-"""Discount of a step: a round has about four of a token-level environment's."""
 REWARD = RewardWeights(time=20.0)
 ENDLESS = 2**40
+DETOUR, RECORDED = ASTRAY
 
 
-class Whole(SB3VecEnv):
-    """All that an environment shows and asks for, which a view of the round level's would cut."""
+@dataclass(frozen=True, eq=False)
+class Shown(World):
+    """A world in which certain facts are shown behind tokens that will be refused.
 
-    def __init__(self, env: CoVSpecVectorEnv, differential: bool) -> None:
-        super().__init__(env, differential)
-        self.observation_space = env.single_observation_space
-        self.action_space = env.single_action_space
-        self._whole = True
+    Attributes:
+        astray: Which, one of :data:`covspec_core.replay.ASTRAY`.
+    """
+
+    astray: str = DETOUR
+
+    def replay(self, size: int) -> ReplaySource:
+        """A source that shows them."""
+        source = super().replay(size)
+        source.astray = self.astray
+        return source
+
+
+class Sending(TokenController):
+    """A controller that sends every block that it has begun."""
+
+    def _masks(self, blocks: Blocks, rows: Ints) -> Bools:
+        masks = np.ones((len(rows), sum(self.codec.sizes)), dtype=bool)
+        masks[:, GIVE_UP] = blocks.length[rows] == 0
+        return masks
 
 
 def settings_of(level: str) -> PPOSettings:
-    """The same algorithm for both levels, but for the discount of a step."""
-    base = PPOSettings(kind="ppo", total_steps=ENDLESS, num_envs=512, threads=1)
-    return replace(base, gamma=GAMMA[level])
+    """The same algorithm for both levels, but for what a level's file has otherwise."""
+    own = preset("level", level).get("algorithm", {})
+    values = preset("algorithm", "ppo") | own | {"threads": 1, "total_steps": ENDLESS}
+    settings = read_algorithm(values)
+    assert isinstance(settings, PPOSettings)
+    return settings
 
 
-def speedups(level: str, model: PPO, world: World, sessions: int, seed: int) -> Floats:
-    """Speed over edge-only of sessions that both levels share, shape ``[sessions]``."""
-    envs = LEVELS[level](sessions, world=world)
-    observations, _ = envs.reset(seed=seed)
-    found = np.full(sessions, np.nan)
-    while np.isnan(found).any():
-        actions, _ = model.predict(observations, deterministic=True)
-        observations, _, done, _, infos = envs.step(actions)
-        if done.any():
-            new = done & np.isnan(found)
-            found[new] = infos["speedup"][new]
-    return found
+def worlds_of() -> tuple[World, World]:
+    """What is learned from, and what is judged on."""
+    stops = tuple(preset("scenario", "base")["stop_levels"])
+    scenario = named_scenario(LINKS, stop_levels=stops)
+    return World.load(scenario, "train"), World.load(scenario, "validation")
 
 
-def learn(
-    level: str, train: World, validation: World, seconds: float, sessions: int, seed: int
-) -> tuple[Floats, int]:
-    """Train for so many processor seconds; speed-ups on validation in the end, and steps taken."""
+def seen(world: World, astray: str) -> World:
+    """A world with certain facts behind tokens that will be refused."""
+    return Shown(world.scenario, world.links, world.recording, astray)
+
+
+def learn(level: str, train: World, seconds: float, seed: int) -> tuple[LearnedController, int]:
+    """Train for so many processor seconds; the last network, and steps taken."""
     settings = settings_of(level)
-    env = Whole(LEVELS[level](settings.num_envs, world=train, reward=REWARD), True)
-    model = new_model(settings, env, seed)
+    trainer = Trainer(settings, [train], [train], REWARD, seed, level=level)
+    model, spent_s = trainer.model, 0.0
     assert isinstance(model, PPO)
-    spent_s = 0.0
     while spent_s < seconds:
         left = max(1 - spent_s / seconds, 0.05)
         model.lr_schedule = Constant(settings.learning_rate * left)
         model.ent_coef = settings.entropy * left
         began_s = time.process_time()
-        model.learn(settings.num_envs * settings.rollout_steps, reset_num_timesteps=False)
+        model.learn(settings.rollout, reset_num_timesteps=False)
         spent_s += time.process_time() - began_s
-    return speedups(level, model, validation, sessions, seed), int(model.num_timesteps)
+    return trainer.controller({"level": level}, trainer.network()), trainer.steps
+
+
+def judged(
+    controller: LearnedController, world: World, sessions: int, seed: int
+) -> Iterator[tuple[str, Scores]]:
+    """Scores of a controller by the facts behind tokens that will be refused."""
+    if controller.codec.level == "round":
+        yield "", judge(world, controller, sessions, seed)
+        return
+    for astray in ASTRAY:
+        yield f", {astray} facts", judge(seen(world, astray), controller, sessions, seed)
+    sending = Sending(controller.codec, controller.network)
+    yield f", {RECORDED} facts, no giving up", judge(seen(world, RECORDED), sending, sessions, seed)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print one line a level and seed, and how they compare."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--sessions", type=int, default=512)
+    """Print one line a controller, seed and kind of facts, and what all cost."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="processor seconds each")
+    parser.add_argument("--sessions", type=int, default=1024)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="where to keep the controllers")
     args = parser.parse_args(arguments)
     if args.seconds <= 0 or args.sessions < 1 or args.seeds < 1:
         raise InvalidSetting(f"seconds, sessions and seeds must be above 0, got {vars(args)}")
     torch.set_num_threads(1)
-    scenario = named_scenario(LINKS)
-    train, validation = (World.load(scenario, split) for split in ("train", "validation"))
+    train, validation = worlds_of()
+    ways = [(LEVELS[0], DETOUR), (LEVELS[1], DETOUR), (LEVELS[1], RECORDED)]
     for seed in range(args.seeds):
-        for level in LEVELS:
-            found, steps = learn(level, train, validation, args.seconds, args.sessions, seed)
-            low, high = mean_interval(found)
-            print(
-                f"{level} level, seed {seed}: {found.mean():.3f}x [{low:.3f}, {high:.3f}] on "
-                f"validation after {args.seconds:.0f} processor seconds, {steps} steps",
-                flush=True,
-            )
+        for level, astray in ways:
+            controller, steps = learn(level, seen(train, astray), args.seconds, seed)
+            name = level if level == "round" else f"{level}, learned on {astray} facts"
+            print(f"{name}, seed {seed}: {steps} steps", flush=True)
+            if args.folder:
+                controller.save(args.folder / f"{level}_{astray}_{seed}")
+            for shown, scores in judged(controller, validation, args.sessions, seed):
+                low, high = mean_interval(scores.speedup)
+                print(f"  {scores.speedup.mean():.4f}x [{low:.3f}, {high:.3f}]{shown}", flush=True)
     print(provenance(0))
 
 

@@ -44,7 +44,11 @@ class ObservationSettings:
     @property
     def fields(self) -> tuple[str, ...]:
         """Status fields that are shown, in the codec's order."""
-        return tuple(name for name in RANGES if not name.startswith(self.without))
+        return self.among(tuple(RANGES))
+
+    def among(self, fields: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of a codec's fields that are shown."""
+        return tuple(name for name in fields if not name.startswith(self.without))
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> ObservationSettings:
@@ -68,16 +72,23 @@ class Memory:
         self._kept = None
 
     def add(
-        self, shown: NDArray[np.float32], begun: NDArray[np.bool_] | None = None
+        self,
+        shown: NDArray[np.float32],
+        begun: NDArray[np.bool_] | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Take in a round, ``[B, F]``; all that is kept, oldest first, ``[B, rounds * F]``.
 
         Args:
             shown: Observations of the round.
             begun: Sessions that begin with it, shape ``[B]``; their past becomes this round.
+            rows: Which sessions are shown, once all were; all again if ``None``.
         """
         if self.rounds == 1:
             return shown
+        if rows is not None and self._kept is not None:
+            self._kept[rows, :-1], self._kept[rows, -1] = self._kept[rows, 1:], shown
+            return self._kept[rows].reshape(len(shown), -1)
         if self._kept is None or len(self._kept) != len(shown):
             self._kept = np.repeat(shown[:, None], self.rounds, axis=1)
         else:

@@ -113,15 +113,14 @@ def played(
 ) -> tuple[float, int]:
     """Virtual seconds and answer tokens of a session."""
     engine = Engine(world.scenario, world.links, source)
-    status = engine.begin(seed)
+    engine.begin(seed)
     controller.begin(1)
     tokens = 0
     while True:
-        result = engine.play(controller.decide(status))
+        result = engine.play(engine.decision(controller))
         tokens += int(result.emitted[0])
         if result.session_done[0]:
             return float(result.received_s[0]), tokens
-        status = engine.status()
 
 
 def compare(world: World, pair: Pair, controller: Controller, sessions: int, seed: int) -> Played:

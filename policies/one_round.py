@@ -248,8 +248,16 @@ class Scripted:
 
     def look(self, place: Place) -> Ahead:
         """Nothing is foreseen."""
-        nothing = np.zeros(len(place.position))
-        return Ahead(nothing, nothing, np.zeros((len(nothing), len(CHANCES))))
+        return _unforeseen(len(place.position))
+
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
+        """Nothing is foreseen."""
+        return _unforeseen(len(rows))
 
     def peek(self, keys: Keys) -> None:
         """No answer is known beforehand."""
+
+
+def _unforeseen(size: int) -> Ahead:
+    nothing = np.zeros(size)
+    return Ahead(nothing, nothing, np.zeros((size, len(CHANCES))))

@@ -10,6 +10,7 @@ from typing import Any
 from covspec_core.errors import InvalidSetting
 from covspec_core.recording import SPLITS
 from covspec_core.scenario import Scenario
+from env.codec import LEVELS
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
@@ -146,6 +147,7 @@ class RunSettings:
         tracking: Where figures go.
         reward: Weights while learning.
         observation: What a learned controller sees.
+        level: When it decides, one of :data:`env.codec.LEVELS`.
         launcher: Where independent pieces of work run.
         seed: Of everything.
     """
@@ -159,6 +161,7 @@ class RunSettings:
     tracking: TrackingSettings
     reward: RewardWeights
     observation: ObservationSettings
+    level: str
     launcher: LauncherSettings
     seed: int
 
@@ -229,6 +232,12 @@ def read_regimes(
     return (whole,), alone
 
 
+def _read_level(name: Any) -> str:
+    if name not in LEVELS:
+        raise InvalidSetting(f"level must be one of {LEVELS}, got {name!r}")
+    return str(name)
+
+
 def read_run(values: Mapping[str, Any]) -> RunSettings:
     """Settings of ``train.py`` or ``evaluate.py`` from its composed configuration.
 
@@ -246,6 +255,7 @@ def read_run(values: Mapping[str, Any]) -> RunSettings:
         tracking=TrackingSettings.of(values),
         reward=build(RewardWeights, values.get("reward", {}), "reward"),
         observation=ObservationSettings.of(values.get("observation", {})),
+        level=_read_level(values.get("level", "round")),
         launcher=build(LauncherSettings, values["launcher"], "launcher"),
         seed=read_seed(values),
     )

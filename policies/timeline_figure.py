@@ -17,10 +17,8 @@ def draw_timeline(world: World, controller: Controller, seed: int, path: Path) -
     """Play one session and draw its last rounds."""
     engine = Engine(world.scenario, world.links, world.replay(1))
     controller.begin(1)
-    status = engine.begin(int(mix(seed, np.array([0]))[0]))
+    engine.begin(int(mix(seed, np.array([0]))[0]))
     rounds: list[dict[str, Any]] = []
     while not rounds or not rounds[-1]["session_done"]:
-        rounds.append(engine.play(controller.decide(status)).row(0))
-        if not rounds[-1]["session_done"]:
-            status = engine.status()
+        rounds.append(engine.play(engine.decision(controller)).row(0))
     draw(world.scenario, rounds, path)

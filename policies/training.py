@@ -20,14 +20,14 @@ from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.play import World
 from env.rewards import RewardWeights
-from env.vector import CoVSpecVectorEnv
+from env.vector import BATCHES
 from policies.algorithms.export import network_of
 from policies.algorithms.models import FIGURES, new_model, schedule
 from policies.algorithms.settings import PPOSettings, Settings
 from policies.checkpoints import read_checkpoint, write_checkpoint
 from policies.imitation import demonstrations, hold_policy, imitate
 from policies.judging import judge_mix, worth
-from policies.learned import LearnedController
+from policies.learned import LearnedController, controller_of
 from policies.memory import ObservationSettings
 from policies.networks import Network
 from policies.side_by_side import SideBySide, shares
@@ -53,6 +53,20 @@ class Progress:
     copied: bool = False
 
 
+def codec_at(level: str, scenario: Scenario, settings: Settings) -> Codec:
+    """What an algorithm sees and sets in a scenario at a level.
+
+    Raises:
+        InvalidSetting: If they do not go together.
+    """
+    if level == "token" and isinstance(settings, PPOSettings) and settings.imitates:
+        raise InvalidSetting(
+            "algorithm.imitation_rounds must be 0 at token level, as teachers decide round by "
+            f"round, got {settings.imitation_rounds}"
+        )
+    return Codec.of(scenario).at(level)
+
+
 class Trainer:
     """A resumable training run.
 
@@ -65,6 +79,10 @@ class Trainer:
         validation_sessions: Sessions per validation.
         teacher: Gives the controller of a scenario to copy before learning.
         observation: What the controller sees.
+        level: When it decides, one of :data:`env.codec.LEVELS`.
+
+    Raises:
+        InvalidSetting: If level and other settings do not go together.
     """
 
     def __init__(
@@ -77,12 +95,14 @@ class Trainer:
         validation_sessions: int = 256,
         teacher: Callable[[Scenario], Controller] | None = None,
         observation: ObservationSettings | None = None,
+        level: str = "round",
     ) -> None:
         torch.set_num_threads(settings.threads)
         self.settings, self._validation = settings, validation
         self._sessions, self._seed, self._reward = validation_sessions, seed, reward
         self._shown = observation or ObservationSettings()
-        self._codec = replace(Codec.of(train[0].scenario), fields=self._shown.fields)
+        codec, self._level = codec_at(level, train[0].scenario, settings), level
+        self._codec = replace(codec, fields=self._shown.among(codec.fields))
         self.model: BaseAlgorithm = new_model(settings, self._batch(train), seed)
         self.progress = Progress()
         self._teacher = teacher
@@ -90,7 +110,7 @@ class Trainer:
     def _batch(self, worlds: Sequence[World]) -> SB3VecEnv | SideBySide:
         settings, sizes = self.settings, shares(self.settings.num_envs, len(worlds))
         batches = (
-            CoVSpecVectorEnv(size, world=world, reward=self._reward)
+            BATCHES[self._level](size, world=world, reward=self._reward)
             for size, world in zip(sizes, worlds, strict=True)
         )
         parts = [
@@ -105,7 +125,7 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Rounds trained on so far."""
+        """Rounds trained on so far; at token level steps of them."""
         return int(self.model.num_timesteps)
 
     def run(
@@ -181,7 +201,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         network = self.network()
-        controller = LearnedController(self._codec, network)
+        controller = controller_of(self._codec, network)
         scores = judge_mix(self._validation, lambda _: controller, self._sessions, self._seed)
         value = worth(scores, self._reward)
         if value > self.progress.best:
@@ -203,7 +223,7 @@ class Trainer:
         network = network or self.progress.best_network
         if network is None:
             raise RunConflict("a training has a controller once it was validated, got none yet")
-        return LearnedController(self._codec, network, meta)
+        return controller_of(self._codec, network, meta)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint; an interrupted write leaves the last one intact.
@@ -227,7 +247,7 @@ class Trainer:
 
     @property
     def _asked(self) -> tuple[Any, ...]:
-        return self.settings, self._reward, self._seed, self._shown
+        return self.settings, self._reward, self._seed, self._shown, self._level
 
     def resume(self, folder: Path) -> None:
         """Go on from a checkpoint as if nothing had happened.

@@ -40,9 +40,11 @@ from policies.runs import (
 from policies.settings import ControllerSettings, RunSettings, read_run
 from policies.timeline_figure import draw_timeline
 from policies.tracking import Tracker
-from policies.training import Trainer
+from policies.training import Trainer, codec_at
 
 SAVE_EVERY_S = 20.0
+UNITS = {"round": "rounds", "token": "steps"}
+"""What a training's progress counts, by level."""
 LEARNED = "learned"
 FIGURES = ("speed.png", "learning.png", "timeline.png", "kept.png")
 EXAMPLE = ROOT / "assets" / "examples" / "kitchen.png"
@@ -64,6 +66,7 @@ def open_run(config: dict[str, Any]) -> Iterator[TrainingRun]:
             raise RunConflict(f"{resumed} holds no run to go on with")
         config = yaml.safe_load((folder / "config.yaml").read_text())
     settings, algorithm = read_run(config), read_algorithm(config["algorithm"])
+    codec_at(settings.level, settings.scenario, algorithm)
     if resumed is None:
         label = f"{'-'.join(settings.regimes)}_seed{settings.seed}"
         label = label if len(settings.regimes) == 1 else f"all_seed{settings.seed}"
@@ -103,7 +106,7 @@ class TrainingRun:
         self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)
         self._trainer = Trainer(
             algorithm, self._train, self._validation, settings.reward, settings.seed, sessions,
-            self._teacher(algorithm), settings.observation,
+            self._teacher(algorithm), settings.observation, settings.level,
         )  # fmt: skip
         self._rivals = self._make_rivals()
         if resumed and (folder / CHECKPOINT).exists():
@@ -152,7 +155,7 @@ class TrainingRun:
         left = (total - row["steps"]) / max(row["steps"] / row["seconds"], 1e-9)
         best = self._trainer.progress.best
         return (
-            f"{row['steps'] / 1e6:6.2f}M of {total / 1e6:.2f}M rounds"
+            f"{row['steps'] / 1e6:6.2f}M of {total / 1e6:.2f}M {UNITS[self._settings.level]}"
             f"  {row['steps_per_s'] / 1e3:5.1f}k/s  {max(left, 0):4.0f} s left"
             f"  validation {row['validation_speedup']:.3f}x (best worth {best:.3f})"
         )
@@ -162,6 +165,7 @@ class TrainingRun:
             "provenance": provenance(self._settings.seed),
             "algorithm": asdict(self._trainer.settings),
             "observation": asdict(self._settings.observation),
+            "level": self._settings.level,
             "training_seconds": self._trainer.progress.seconds,
             "validation_worth": self._trainer.progress.best,
             "regimes": list(self._settings.regimes),

@@ -82,10 +82,11 @@ class SB3VecEnv(Batched):
         self._running = RunningCost(env.play.sessions.path.table.n) if differential else None
         self._view, own = VIEWS[view](env.play.codec), env.play.codec.fields
         shown = observation or ObservationSettings()
-        self._columns = np.array([own.index(name) for name in shown.fields])
-        self._whole = shown.fields == own
+        fields = shown.among(own)
+        self._columns = np.array([own.index(name) for name in fields])
+        self._whole = fields == own
         self._memory = Memory(shown.history)
-        width = len(shown.fields) * shown.history
+        width = len(fields) * shown.history
         space = spaces.Box(0.0, 1.0, (width,), np.float32)
         super().__init__(env.num_envs, space, self._view.space)
         self._clear()
@@ -111,7 +112,7 @@ class SB3VecEnv(Batched):
         self._actions = actions
 
     def step_wait(self) -> Stepped:
-        """Play one round everywhere."""
+        """Play one round, or at token level one step of it, everywhere."""
         work = self._work_of_a_token()
         observations, rewards, done, _, infos = self.env.step(self._view.indices(self._actions))
         self._returns += rewards

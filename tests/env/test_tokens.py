@@ -14,9 +14,9 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 from covspec_core.errors import InvalidAction, InvalidSetting
 from covspec_core.live import LiveSource
 from covspec_core.rounds import Actions, RoundResult
+from env.codec import GIVE_UP, GO_ON, SEND
 from env.play import World
 from env.single import CoVSpecTokenEnv
-from env.tokens import GIVE_UP, GO_ON, SEND
 from env.vector import CoVSpecTokenVectorEnv
 from tests.core.conftest import LIMIT, make_pair, make_requests, make_scenario
 from tests.env.conftest import LINKS, play, some_actions
@@ -49,7 +49,7 @@ def test_rounds_are_the_engines_for_the_same_blocks(recording, protocol_name, se
             paid -= reward
             # A keep level chosen within a block changes nothing.
             keep = rng.integers(token.action_space.nvec[1])
-        drafted = int(token.play.block[0])
+        drafted = int(token.play.blocks.length[0])
         last = int(rng.choice([SEND, GIVE_UP]))
         _, reward, over, _, info = token.step(np.array([last, keep, width]))
         if drafted == 0:
@@ -95,13 +95,13 @@ def test_a_batch_equals_single_environments_bit_by_bit(recording):
 def test_the_chance_that_a_block_stands_is_the_product_of_what_the_head_said(world):
     envs = CoVSpecTokenVectorEnv(4, world=world)
     envs.reset(seed=0)
-    names = [*envs.play.codec.fields, "block", "standing", "reach"]
+    names = list(envs.play.codec.fields)
     standing = np.ones(4)
     for n in range(1, 5):
         observed = envs.step(np.tile([GO_ON, 1, 0], (4, 1)))[0]
         standing *= observed[:, names.index("chance_1")]
         np.testing.assert_allclose(observed[:, names.index("standing")], standing, rtol=1e-5)
-        np.testing.assert_allclose(observed[:, names.index("block")], n / 10, rtol=1e-6)
+        np.testing.assert_allclose(observed[:, names.index("block")], n / 16, rtol=1e-6)
         assert (observed[:, names.index("reach")] <= observed[:, names.index("standing")]).all()
 
 
@@ -112,7 +112,7 @@ def test_masks_allow_what_has_an_effect(world):
     assert envs.action_masks()[0, 3:6].all()
     envs.step(np.array([[GO_ON, 1, 0]]))
     assert envs.action_masks()[0, :6].tolist() == [True, True, True, False, True, False]
-    while envs.play.block[0] < 10:
+    while envs.play.blocks.length[0] < 10:
         envs.step(np.array([[GO_ON, 0, 0]]))
     assert envs.action_masks()[0, :3].tolist() == [False, True, True]
     assert envs.step(np.array([[GO_ON, 0, 0]]))[4]["round"].drafted[0] == 10

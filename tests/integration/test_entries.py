@@ -119,6 +119,17 @@ def test_evaluation_judges_the_trained_policy(place, trained):
     assert (folder.parent / "latest").resolve() == folder.resolve()
 
 
+def test_a_training_at_token_level_is_one_like_any_other(place):
+    done = run_entry(place, "train", "name=tokens", FAST_RIVALS, "level=token")
+    assert done.returncode == 0, done.stderr
+    folder = place / "runs" / "tokens"
+    report = json.loads((folder / "report.json").read_text())
+    assert set(report["controllers"]) == {"paper_rule", "learned"}
+    policy = json.loads((folder / "policy" / "controller.json").read_text())
+    assert policy["codec"]["level"] == policy["meta"]["level"] == "token"
+    assert "asked behind every drafted token" in (folder / "policy" / "README.md").read_text()
+
+
 def test_an_interrupted_training_goes_on_without_loss(place, trained):
     overrides = ("name=broken", FAST_RIVALS, "algorithm.total_steps=400000")
     process = subprocess.Popen(
@@ -184,6 +195,8 @@ WRONG = [
     ("train", "algorithm.batch_size=100000", "batch_size must be at most"),
     ("train", "seed=abc", "seed must be a whole number in [0, 2**32), got 'abc'"),
     ("train", "scenario.keep_levels=[0.5,0.1]", "keep_levels must ascend within [0.0, 1.0]"),
+    ("train", "level=token algorithm.imitation_rounds=8", "imitation_rounds must be 0 at token"),
+    ("train", "level=token scenario=gated", "gate_levels must be empty at token level"),
     ("train", "judging.split=exam", "judging.split must be one of ('train', 'validation'"),
     ("train", "scenario=measured", "scenario.links.measured.traces_dir"),
     ("train", "resume=runs/nowhere", "runs/nowhere holds no run to go on with"),
@@ -203,7 +216,7 @@ def words_without_recording(entry, override, folder):
     own += ["image=nowhere.png", "question=what?"] if entry == "decode" else []
     own += [] if entry == "decode" else [f"runs_dir={folder / 'runs'}"]
     own += ["controllers=[edge_only]"] if entry == "evaluate" else []
-    return [*own, override]
+    return [*own, *override.split()]
 
 
 def one_line(stderr, entry, said):
@@ -224,7 +237,7 @@ def test_a_wrong_setting_ends_with_one_line_before_anything_is_loaded(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("entry", "override", "said"), [WRONG[0], WRONG[8], WRONG[11]], ids=str)
+@pytest.mark.parametrize(("entry", "override", "said"), [WRONG[0], WRONG[10], WRONG[13]], ids=str)
 def test_a_script_with_a_wrong_setting_ends_so_too(tmp_path, entry, override, said):
     done = subprocess.run(
         [sys.executable, f"{entry}.py", *words_without_recording(entry, override, tmp_path)],

@@ -18,7 +18,7 @@ from env.presets import named_scenario
 from env.rewards import RewardWeights
 from policies.algorithms.settings import PPOSettings
 from policies.judging import Scores
-from policies.learned import LearnedController
+from policies.learned import controller_of
 from policies.networks import Network
 from policies.training import Trainer
 from tests.core.conftest import make_pair, make_recording, make_requests, make_scenario
@@ -69,11 +69,18 @@ def random_network(codec, seed=0, hidden=16):
         (rng.normal(0, 1, shape).astype(np.float32), rng.normal(0, 1, shape[1]).astype(np.float32))
         for shape in pairwise(sizes)
     ]
-    return LearnedController(codec, Network(layers), {"regimes": ["toy"], "protocol": "coupled"})
+    return controller_of(codec, Network(layers), {"regimes": ["toy"], "protocol": "coupled"})
 
 
 def make_trainer(
-    scenario, recording, settings=TINY, seed=0, teacher=None, observation=None, **changes
+    scenario,
+    recording,
+    settings=TINY,
+    seed=0,
+    teacher=None,
+    observation=None,
+    level="round",
+    **changes,
 ):
     scenarios = scenario if isinstance(scenario, list) else [scenario]
     worlds = (
@@ -83,7 +90,7 @@ def make_trainer(
     reward = RewardWeights(time=20.0)
     return Trainer(
         replace(settings, **changes), *worlds, reward, seed,
-        validation_sessions=8, teacher=teacher, observation=observation,
+        validation_sessions=8, teacher=teacher, observation=observation, level=level,
     )  # fmt: skip
 
 
