@@ -4,133 +4,17 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
+from covspec_core.blocks import NO_ENDS, REDRAW, REST, Block, Ends, Sampler
 from covspec_core.errors import BrokenMessage, OutOfMemory
 from covspec_core.models.protocol import Context, Outputs, Prompt, VisionLanguageModel
-from covspec_core.randomness import gumbel, uniform
 from covspec_core.source import as_float16
-from covspec_core.wire import Draft, LawFormat, LawMessage, Verdict, WireProtocol, Wish
-
-DRAW, JUDGE, REDRAW, BONUS, REST = range(5)
-"""What an addressed uniform number decides at a position."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampler:
-    """How tokens are drawn: by noise that both sides share, or independently.
-
-    Attributes:
-        key: Noise key of the request.
-        temperature: Of both laws; 0 is greedy.
-        shared: Draw with the shared Gumbel noise.
-        truncation: Which tokens may be drawn.
-        format: In which a law travels before anything is drawn from it.
-    """
-
-    key: int
-    temperature: float
-    shared: bool
-    truncation: ver.Truncation = ver.WHOLE
-    format: LawFormat = field(default_factory=LawFormat)
-
-    def law(self, logits: NDArray[np.floating]) -> ver.Law:
-        """Law from which tokens are drawn, rounded as it travels."""
-        return self.format.rounded(self.unrounded(logits))
-
-    def unrounded(self, logits: NDArray[np.floating]) -> ver.Law:
-        """Law before it travels."""
-        return ver.law(logits, self.temperature, self.truncation)
-
-    def signal(self, logits: NDArray[np.floating]) -> ver.Law:
-        """Law from which confidence is read: a greedy law, all or nothing, would hide it."""
-        return ver.law(logits, self.temperature or 1.0)
-
-    def scores(self, logits: NDArray[np.floating], position: int) -> ver.Law:
-        """What ranks tokens as candidates at a position, noise included if it is shared."""
-        law = self.signal(logits)
-        noisy = self.shared and self.temperature > 0
-        return ver.scores(law, gumbel(self.key, position, len(law))) if noisy else law
-
-    def draw(self, law: ver.Law, position: int, purpose: int = DRAW) -> int:
-        """A token of the law."""
-        if self.temperature == 0:
-            return int(law.argmax())
-        if self.shared:
-            return int(ver.scores(law, gumbel(self.key, position, len(law))).argmax())
-        return ver.draw(law, float(uniform(self.key, position, purpose)))
-
-
-@dataclass(slots=True, eq=False)
-class Block:
-    """Drafted tokens and what they were drawn from; how sure the draft was is read when asked.
-
-    Attributes:
-        sampler: How they were drawn.
-        tokens: Token ids.
-        outputs: What the draft said before each token.
-        laws: One law a token, shape ``[vocab]`` each.
-        unsent: Draft steps beyond the tokens.
-    """
-
-    sampler: Sampler
-    tokens: list[int] = field(default_factory=list)
-    outputs: list[Outputs] = field(default_factory=list)
-    laws: list[ver.Law] = field(default_factory=list)
-    unsent: int = 0
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def draw(self, outputs: Outputs, position: int) -> int:
-        """Draw a token and append it."""
-        law = self.sampler.law(outputs.logits)
-        self.tokens.append(self.sampler.draw(law, position))
-        self.outputs.append(outputs)
-        self.laws.append(law)
-        return self.tokens[-1]
-
-    def first(self, n: int) -> Block:
-        """A copy of the first ``n`` tokens."""
-        return self.part(slice(n))
-
-    def part(self, which: slice) -> Block:
-        """A copy of some tokens."""
-        return Block(self.sampler, self.tokens[which], self.outputs[which], self.laws[which])
-
-    @property
-    def signals(self) -> ver.Law:
-        """Laws from which confidence is read, shape ``[tokens, vocab]``."""
-        return self.sampler.signal(self._logits)
-
-    @property
-    def agreements(self) -> NDArray[np.float64]:
-        """Chance of each token at a random temperature, shape ``[tokens]``."""
-        return ver.agreement(self._logits, np.array(self.tokens))
-
-    @property
-    def _logits(self) -> NDArray[np.float32]:
-        return np.stack([outputs.logits for outputs in self.outputs])
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """What ends a block before its length; see :class:`~covspec_core.source.Stops`.
-
-    Attributes:
-        entropy: A token drawn from a law of more entropy is the last, nats.
-        chance: Least chance that all tokens stand, the next one included.
-        foresee: That of the next token alone, from what the draft says of it.
-    """
-
-    entropy: float = np.inf
-    chance: float = 0.0
-    foresee: Callable[[Outputs], float] = lambda outputs: 1.0
+from covspec_core.wire import Draft, LawMessage, Verdict, WireProtocol, Wish
 
 
 class Device:
@@ -159,7 +43,7 @@ class Device:
         """Drop what was drafted ahead."""
         self.ready = Block(self._sampler)
 
-    def draft(self, committed: list[int], length: int, ends: Ends = Ends()) -> Block:
+    def draft(self, committed: list[int], length: int, ends: Ends = NO_ENDS) -> Block:
         """Draft a block behind the committed tokens, ready tokens first.
 
         Args:
@@ -180,7 +64,7 @@ class Device:
                     break
             token = block.draw(outputs, len(text))
             if token in self._model.eos_ids:
-                ends = Ends()  # nothing behind an answer's end is looked at
+                ends = NO_ENDS  # nothing behind an answer's end is looked at
             elif ends.entropy < np.inf and self._entropy(outputs) > ends.entropy:
                 break
         return block
@@ -212,8 +96,9 @@ class Device:
     def _next(self, text: list[int]) -> Outputs:
         """Outputs behind a text that the cache may still lack the end of."""
         if self._behind != len(text):
-            # The last token is read again where only its successors' outputs were kept.
-            self.settle(len(text) - 1)
+            if self._context.n_tokens >= len(text):
+                # The last token is read again where only its successors' outputs were kept.
+                self.settle(len(text) - 1)
             missing = np.array(text[self._context.n_tokens :], dtype=np.int64)
             self._last, self._behind = self._context.extend(missing).at(-1), len(text)
         return self._last
@@ -231,7 +116,7 @@ class Device:
         if self._kind.laws_up and len(rows):
             q = np.stack([self._unrounded(block, i) for i in rows])
         elif self._kind.scalars_up and len(rows):
-            q = np.array([block.laws[i][block.tokens[i]] for i in rows])
+            q = np.array([block.law(i)[block.tokens[i]] for i in rows])
         ids = np.array(block.tokens, dtype=np.int64)
         return Draft(number, np.array(skipped, dtype=np.int64), ids, q, judged)
 
@@ -252,7 +137,7 @@ class Device:
             raise BrokenMessage(f"a block of {len(block)} tokens cannot have {index} accepted")
         if verdict.token is not None:
             return verdict.token
-        own, at = block.laws[index], position + index
+        own, at = block.law(index), position + index
         if verdict.p is not None:
             return self._sampler.draw(ver.residual(verdict.p, own), at, REDRAW)
         if verdict.top is None:
@@ -264,7 +149,7 @@ class Device:
     def redraw(self, block: Block, verdict: Verdict, rest: LawMessage, position: int) -> int:
         """The token behind the accepted ones, once the rest of the target's law has come."""
         assert verdict.top is not None
-        own, ids = block.laws[verdict.accepted], verdict.top.ids
+        own, ids = block.law(verdict.accepted), verdict.top.ids
         target = np.empty(len(own))
         target[ids] = verdict.top.p
         target[np.delete(np.arange(len(own)), ids)] = rest.law

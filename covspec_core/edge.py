@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from covspec_core import verification as ver
-from covspec_core.device import BONUS, JUDGE, REDRAW, Sampler
+from covspec_core.blocks import BONUS, JUDGE, REDRAW, Sampler
 from covspec_core.models.protocol import Context, Prompt, VisionLanguageModel
 from covspec_core.randomness import uniform
 from covspec_core.wire import Draft, LawMessage, Top, Verdict, WireProtocol, Wish

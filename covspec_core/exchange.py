@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from covspec_core import wire
-from covspec_core.device import Block, Device
+from covspec_core.blocks import Block
+from covspec_core.device import Device
 from covspec_core.edge import Edge
 
 Message = TypeVar("Message", wire.Draft, wire.Verdict, wire.LawMessage, wire.Wish)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core import wire
 from covspec_core.acceptance import GRID, AcceptanceHead, features_of
-from covspec_core.device import Block, Device, Ends, Sampler
+from covspec_core.blocks import Block, Ends, Sampler
+from covspec_core.device import Device
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.exchange import Exchange

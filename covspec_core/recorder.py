@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from covspec_core import verification as ver
 from covspec_core.acceptance import AcceptanceHead, features_of, standing
-from covspec_core.device import Sampler
+from covspec_core.blocks import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
 from covspec_core.live import Pair, Request, foresee, statistics

@@ -6,6 +6,7 @@ et al., arXiv 2211.17192 (accept and redraw); Daliri et al., arXiv 2408.07978 (s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,15 +81,24 @@ def law(logits: NDArray[np.floating], temperature: float, truncation: Truncation
         raise InvalidRequest(f"temperature must be >= 0, got {temperature}")
     if temperature == 0:
         greedy = np.zeros(logits.shape)
-        if logits.ndim == 1:  # once a drafted token, where every microsecond counts
-            greedy[logits.argmax()] = 1.0
-        else:
-            best = logits.argmax(-1).ravel()
-            greedy.reshape(len(best), -1)[np.arange(len(best)), best] = 1.0
+        tops = logits.argmax(-1).ravel()
+        greedy.reshape(len(tops), -1)[np.arange(len(tops)), tops] = 1.0
         return greedy
     below = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     weights = np.exp(below / temperature)
     return truncation.apply(weights / weights.sum(-1, keepdims=True))
+
+
+def best(logits: NDArray[np.floating]) -> int:
+    """The token of a greedy law, from logits ``[vocab]``.
+
+    Raises:
+        InvalidRequest: If that logit is NaN or infinite.
+    """
+    token = int(logits.argmax())  # NaN counts as the largest
+    if not math.isfinite(logits[token]):
+        raise InvalidRequest("logits must be finite, got NaN or infinity from the model")
+    return token
 
 
 def largest(law_: Law, count: int) -> NDArray[np.int64]:

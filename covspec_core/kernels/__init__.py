@@ -17,3 +17,11 @@ def kernel() -> ModuleType:
     from covspec_core.kernels import loops
 
     return loops
+
+
+@cache
+def layer_kernel() -> ModuleType:
+    """Layers of small decoders."""
+    from covspec_core.kernels import layers
+
+    return layers

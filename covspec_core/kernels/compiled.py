@@ -18,6 +18,8 @@ _ALSO = (
     "wire/sizes.py",
 )  # fmt: skip
 """Files outside this package whose functions or constants are compiled in."""
+_FREE = {"reassoc", "contract"}
+"""What a sum taken freely may do; NaN and infinity stay what they are."""
 
 
 @cache
@@ -34,8 +36,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no stubs
         return (*super()._index_key(sig, codegen), sources_digest())
 
 
-def inner(function: Function) -> Function:
-    """Compile a scalar function for use in others; no fast mathematics, so sums keep their order.
+def inner(function: Function, freely: bool = False) -> Function:
+    """Compile a scalar function for use in others; sums keep their order, unless taken freely.
 
     Nothing is allocated in compiled code, so references to arrays are not counted there: that took
     a third of a round's time.
@@ -43,12 +45,19 @@ def inner(function: Function) -> Function:
     A function of plain arithmetic can be given that also serves arrays elsewhere, and a method of
     a class whose attributes are fields of the record that stands in for ``self``.
     """
-    compiled: Function = njit(error_model="numpy", _nrt=False)(function)
+    free = _FREE if freely else False
+    compiled: Function = njit(error_model="numpy", _nrt=False, fastmath=free)(function)
     return compiled
 
 
-def loop(function: Function) -> Function:
-    """Compile a function that Python calls, and keep it on disk."""
-    compiled: Any = njit(error_model="numpy", nogil=True, _nrt=False)(function)
+def loop(function: Function, freely: bool = False) -> Function:
+    """Compile a function that Python calls, and keep it on disk.
+
+    Args:
+        function: Compiled when it is first called with a kind of arguments.
+        freely: Sums may be taken in any order, which vectors of a processor need.
+    """
+    free = _FREE if freely else False
+    compiled: Any = njit(error_model="numpy", nogil=True, _nrt=False, fastmath=free)(function)
     compiled._cache = _Cache(function)
     return compiled

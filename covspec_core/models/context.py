@@ -40,7 +40,7 @@ def check_numbers(outputs: Outputs, name: str, first: int) -> Outputs:
     """Outputs whose logits are numbers.
 
     Args:
-        outputs: Leading shape ``[rows, positions]``.
+        outputs: Leading shape ``[positions]`` or ``[rows, positions]``.
         name: Of the model.
         first: Answer token that the first position foretells, from 1.
 
@@ -48,7 +48,8 @@ def check_numbers(outputs: Outputs, name: str, first: int) -> Outputs:
         ModelFailure: If a logit is NaN or infinite.
     """
     if not np.isfinite(outputs.logits).all():
-        bad = ~np.isfinite(outputs.logits).all((0, -1))
+        finite = np.isfinite(outputs.logits).all(-1)
+        bad = ~finite.reshape(-1, finite.shape[-1]).all(0)
         token = first + int(bad.argmax())
         raise ModelFailure(f"{name} gave NaN or infinite logits for answer token {token}")
     return outputs

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from covspec_core.models.lean_steps import Steps, compilable
 from covspec_core.models.protocol import Outputs
 
 BLOCK_TOKENS: Final = 16
@@ -79,6 +80,10 @@ class LeanDecoder:
         language: The library's ``Qwen2Model``; its projections become views of fused weights.
         head: Matrix from hidden states to logits, ``[vocab, hidden]``.
         name: Of the model, in errors.
+
+    Attributes:
+        tables: Cosine and signed sine of all positions, ``[positions, 1, head]`` each.
+        steps: Reads a few new positions of one sequence where it can be compiled.
     """
 
     @torch.no_grad()
@@ -91,14 +96,15 @@ class LeanDecoder:
         self.max_tokens = int(config.max_position_embeddings)
         self.layers = [_layer(module) for module in language.layers]
         self.embeddings, self.head = language.embed_tokens.weight.detach(), head.detach()
-        self.norm, self._eps = language.norm.weight.detach(), float(config.rms_norm_eps)
+        self.norm, self.eps = language.norm.weight.detach(), float(config.rms_norm_eps)
         places = torch.arange(self.max_tokens, device=head.device)
         cos, sin = language.rotary_emb(self.embeddings, places[None])
         half = sin.shape[-1] // 2
         # With the sign in the table, rotating is a roll by half a head.
         signed = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        self._cos, self._sin = cos[0, :, None], signed[0, :, None]
+        self.tables = cos[0, :, None], signed[0, :, None]
         self._mask = self._banded(BLOCK_TOKENS, self.max_tokens)
+        self.steps = Steps(self) if compilable(self) else None
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +117,8 @@ class LeanDecoder:
 
     def rotary(self, positions: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and signed sine of positions, shape ``[positions, 1, head]``."""
-        return self._cos[positions], self._sin[positions]
+        cos, sin = self.tables
+        return cos[positions], sin[positions]
 
     def mask(self, new: int, length: int) -> Tensor | None:
         """What each of the last ``new`` of ``length`` positions sees, added to scores.
@@ -135,8 +142,8 @@ class LeanDecoder:
     def project(self, layer: Layer, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
         """Queries, keys and values of inputs ``[n, hidden]``, each ``[n, heads, size]``."""
         heads = self.heads
-        inner = torch.rms_norm(x, x.shape[-1:], layer.norm, self._eps)
-        rows = functional.linear(inner, layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
+        inner = torch.rms_norm(x, x.shape[-1:], layer.norm, self.eps)
+        rows = functional.linear(inner, layer.qkv, layer.qkv_bias).view(x.shape[0], -1, heads.size)
         turned = rows[:, : heads.queries + heads.keys]
         cos, sin = rotary
         turned = torch.addcmul(turned * cos, turned.roll(heads.size // 2, -1), sin)
@@ -146,13 +153,13 @@ class LeanDecoder:
     def finish(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
         """The layer's output from its input and attention's, ``[n, hidden]`` both."""
         x = torch.addmm(x, attended, layer.out)
-        inner = torch.rms_norm(x, x.shape[-1:], layer.mlp_norm, self._eps)
+        inner = torch.rms_norm(x, x.shape[-1:], layer.mlp_norm, self.eps)
         gate, up = functional.linear(inner, layer.gate_up).chunk(2, -1)
         return torch.addmm(x, functional.silu(gate).mul_(up), layer.down)
 
     def outputs(self, x: Tensor) -> Outputs:
         """What the model says from the last layer's output, leading shape kept."""
-        hidden = torch.rms_norm(x, x.shape[-1:], self.norm, self._eps)
+        hidden = torch.rms_norm(x, x.shape[-1:], self.norm, self.eps)
         logits = functional.linear(hidden, self.head)
         return Outputs(logits.float().cpu().numpy(), hidden.float().cpu().numpy())
 

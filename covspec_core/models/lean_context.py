@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -11,45 +10,12 @@ from torch.nn import functional
 
 from covspec_core.models.context import check_numbers, check_positions, within_memory
 from covspec_core.models.lean import LeanDecoder
+from covspec_core.models.lean_steps import MOST_TOKENS
+from covspec_core.models.lean_store import Store, empty
 from covspec_core.models.protocol import Ids, Outputs
 
-SPARE_TOKENS: Final = 64
-"""Least room of a cache beyond what it was made for; a quarter of that if it is more."""
 BRANCH_TOKENS: Final = 16
-"""The same for the own end of a branch."""
-
-
-class Store:
-    """Keys and values of one text, ``[layers, 2, key heads, cells, size]``; several may read it.
-
-    A reader that wants to write where another one still reads takes a copy first. Usually nobody
-    does: a branch that was chosen goes on in the store of the context that it came from.
-    """
-
-    def __init__(self, decoder: LeanDecoder, cells: int) -> None:
-        self.cells = _empty(decoder, (), with_spare(cells))
-        self.layers = [(keys, values) for keys, values in self.cells]
-        self.readers: WeakSet[LeanContext | BranchContext] = WeakSet()
-
-    def writable(self, by: LeanContext, start: int, end: int) -> Store:
-        """A store whose cells from ``start`` to ``end`` are the reader's own."""
-        shared = any(reader.length > start for reader in self.readers if reader is not by)
-        if end <= self.cells.shape[3] and not shared:
-            return self
-        store = Store(by.decoder, end)
-        store.cells[:, :, :, :start] = self.cells[:, :, :, :start]
-        return store
-
-
-def with_spare(cells: int) -> int:
-    """Cells of a cache made for so many, where the model has as many positions."""
-    return cells + max(cells // 4, SPARE_TOKENS)
-
-
-def _empty(decoder: LeanDecoder, rows: tuple[int, ...], cells: int) -> Tensor:
-    heads, room = decoder.heads, min(cells, decoder.max_tokens)
-    shape = (len(decoder.layers), 2, *rows, heads.keys, room, heads.size)
-    return torch.empty(shape, dtype=decoder.head.dtype, device=decoder.device)
+"""Cells that the own end of a branch begins with."""
 
 
 class LeanContext:
@@ -84,7 +50,6 @@ class LeanContext:
         """Cells in use."""
         return self.kept_tokens + self.n_tokens
 
-    @torch.inference_mode()
     def extend(self, ids: Ids) -> Outputs:
         """Append answer tokens; see :class:`~covspec_core.models.protocol.Context`.
 
@@ -94,20 +59,34 @@ class LeanContext:
         decoder, start, new = self.decoder, self.prompt_tokens + self.n_tokens, len(ids)
         check_positions(start + new, decoder.max_tokens, decoder.name)
         with within_memory(decoder.name, f"{new} tokens behind {start}"):
-            x = self._read(decoder.embed(ids), decoder.rotary(slice(start, start + new)))
-            outputs = decoder.outputs(x[None])
+            outputs = self._say(ids, start)
         check_numbers(outputs, decoder.name, self.n_tokens + 2)
         self.n_tokens += new
-        return outputs.at(0)
+        return outputs
+
+    def _say(self, ids: Ids, position: int) -> Outputs:
+        """What the model says behind tokens that fill the next cells."""
+        steps, start, new = self.decoder.steps, self.length, len(ids)
+        if steps is None or new > MOST_TOKENS:
+            return self._say_at_length(ids, position)
+        self._own(start, start + new)
+        assert self.store.array is not None
+        return steps(ids, self.store.array, start, position)
+
+    @torch.inference_mode()
+    def _say_at_length(self, ids: Ids, position: int) -> Outputs:
+        decoder = self.decoder
+        rotary = decoder.rotary(slice(position, position + len(ids)))
+        return decoder.outputs(self._read(decoder.embed(ids), rotary))
 
     def _read(self, x: Tensor, rotary: tuple[Tensor, Tensor], last: int = 0) -> Tensor:
         """The last layer's output for new inputs ``[new, hidden]``, which fill the next cells.
 
         With ``last`` only for so many at the end: nobody asks what a model says within a prompt.
         """
-        start, end = self.length, self.length + len(x)
+        start, end = self.length, self.length + x.shape[0]
         self._own(start, end)
-        mask = self.decoder.mask(len(x), end) if start else None
+        mask = self.decoder.mask(x.shape[0], end) if start else None
         final = self.decoder.layers[-1]
         for layer, (keys, values) in zip(self.decoder.layers, self.store.layers, strict=True):
             q, k, v = self.decoder.project(layer, x, rotary)
@@ -193,7 +172,7 @@ class BranchContext:
         self.decoder, self.store = trunk.decoder, trunk.store
         self.prompt_tokens, self.kept_tokens = trunk.prompt_tokens, trunk.kept_tokens
         self.branches, self._trunk_tokens, self._own_tokens = branches, trunk.n_tokens, 0
-        self._own = _empty(self.decoder, (branches,), BRANCH_TOKENS)
+        self._own = empty(self.decoder, (branches,), BRANCH_TOKENS)
         self.store.readers.add(self)
 
     @property
@@ -230,7 +209,7 @@ class BranchContext:
     def _make_room(self, new: int) -> None:
         end = self._own_tokens + new
         if end > self._own.shape[4]:
-            more = _empty(self.decoder, (self.branches,), 2 * end)
+            more = empty(self.decoder, (self.branches,), 2 * end)
             more[..., : self._own_tokens, :] = self._own[..., : self._own_tokens, :]
             self._own = more
 
@@ -291,7 +270,7 @@ def _first(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 def _later(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of the last positions; queries that share a key head are rows of one head."""
-    new, n_keys = len(q), keys.shape[1]
+    new, n_keys = q.shape[0], keys.shape[1]
     if new == 1:
         rows = q.view(1, n_keys, -1, q.shape[-1])
         return functional.scaled_dot_product_attention(rows, keys, values).view(1, -1)

@@ -16,7 +16,8 @@ from transformers import AutoModelForImageTextToText
 
 from covspec_core.errors import CoVSpecError, InvalidSetting
 from covspec_core.models.lean import unsupported
-from covspec_core.models.lean_context import BRANCH_TOKENS, with_spare
+from covspec_core.models.lean_context import BRANCH_TOKENS
+from covspec_core.models.lean_store import with_spare
 from covspec_core.models.loading import DTYPES, read_config
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covspec_core.device import BONUS, Sampler
+from covspec_core.blocks import BONUS, Sampler
 from covspec_core.engine import Engine, realise_links
 from covspec_core.live import LiveSource, Request
 from covspec_core.recorder import Job, record

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covspec_core.device import DRAW, Device, Sampler
+from covspec_core.blocks import DRAW, Sampler
+from covspec_core.device import Device
 from covspec_core.edge import Edge
 from covspec_core.exchange import Exchange
 from covspec_core.live import LiveSource, Pair, Request
@@ -279,7 +280,7 @@ def test_no_number_decides_two_things(monkeypatch, protocol_name, key):
     def counted(counter):
         return lambda *address: counter.update([address]) or uniform(*address)
 
-    monkeypatch.setattr("covspec_core.device.uniform", counted(drawn))
+    monkeypatch.setattr("covspec_core.blocks.uniform", counted(drawn))
     monkeypatch.setattr("covspec_core.edge.uniform", counted(judged))
     source = make_source(make_pair(vocab_size=5, eos_bias=-2.5), protocol_name)
     rejected = 0

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covspec_core.device import Block, Device, Sampler
+from covspec_core.blocks import Block, Sampler
+from covspec_core.device import Device
 from covspec_core.errors import BrokenMessage
 from covspec_core.wire import HEADER, VERSION, Draft, LawMessage, Terms, Verdict, Wish
 from tests.core.test_exactness import make_pair

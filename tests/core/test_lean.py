@@ -10,10 +10,11 @@ import torch
 from transformers import Qwen2Config, Qwen2Model
 
 from covspec_core.errors import InvalidSetting, ModelFailure, OutOfMemory
-from covspec_core.models import lean_context
+from covspec_core.models import lean_context, lean_steps
 from covspec_core.models.hf import HFModel
 from covspec_core.models.lean import BLOCK_TOKENS, LeanDecoder, unsupported
 from covspec_core.models.lean_context import prefill
+from covspec_core.models.lean_steps import MOST_TOKENS
 from covspec_core.pair.evaluate import cases
 from covspec_core.pair.requests import request_of
 
@@ -160,10 +161,14 @@ def random_decoder(**changes):
     return Qwen2Model(Qwen2Config(**(values | changes))).eval()
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("keys", [1, 2, 3, 6])
-def test_any_grouping_of_heads_is_read_alike(keys):
+def test_any_grouping_of_heads_is_read_alike(keys, compiled):
     library = random_decoder(num_key_value_heads=keys)
     lean = LeanDecoder(library, library.embed_tokens.weight, "random")
+    assert lean.steps is not None
+    if not compiled:
+        lean.steps = None
     ids = torch.randint(1, 50, (20,))
     with torch.inference_mode():
         told = library(input_ids=ids[None]).last_hidden_state[0].numpy()
@@ -171,6 +176,27 @@ def test_any_grouping_of_heads_is_read_alike(keys):
     rest = [context.extend(ids[9:10].numpy()), context.extend(ids[10:].numpy())]
     hidden = np.concatenate([first.hidden[None], *(part.hidden for part in rest)])
     np.testing.assert_allclose(hidden, told[8:], atol=ATOL)
+
+
+def test_long_steps_and_short_ones_say_the_same(both):
+    rng, (context, _) = np.random.default_rng(5), contexts_of(both)
+    ids = ids_of(rng, both, MOST_TOKENS + 1)
+    whole = context.extend(ids)
+    for size in (1, 2, 4, 7, MOST_TOKENS):
+        context.rollback(0)
+        parts = [context.extend(ids[at : at + size]) for at in range(0, len(ids), size)]
+        for told, said in zip(whole, zip(*parts, strict=True), strict=True):
+            np.testing.assert_allclose(np.concatenate(said), told, atol=ATOL)
+
+
+def test_only_small_float32_weights_are_stepped_through_compiled(monkeypatch):
+    def steps(library):
+        return LeanDecoder(library, library.embed_tokens.weight, "random").steps
+
+    assert steps(random_decoder()) is not None
+    assert steps(random_decoder().bfloat16()) is None
+    monkeypatch.setattr(lean_steps, "MOST_WEIGHTS", 2 * 64 * 48 - 1)
+    assert steps(random_decoder()) is None
 
 
 @pytest.mark.parametrize(
@@ -222,12 +248,12 @@ def exhausted(*arguments):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-@pytest.mark.parametrize("part", ["_empty", "_attend"])
+@pytest.mark.parametrize("part", ["empty", "_attend"])
 def test_branches_without_memory_leave_their_trunk_as_it_was(both, monkeypatch, part):
     one, _ = contexts_of(both)
     before = one.extend(np.array([20, 21])).logits
     with monkeypatch.context() as patch:
-        owner = lean_context if part == "_empty" else lean_context.BranchContext
+        owner = lean_context if part == "empty" else lean_context.BranchContext
         patch.setattr(owner, part, exhausted)
         with pytest.raises(OutOfMemory, match="ran out of memory at"):
             one.fork(8).extend(np.full((8, 1), 20))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from covspec_core.device import Sampler
+from covspec_core.blocks import Sampler
 from covspec_core.edge import Edge
 from covspec_core.engine import generate
 from covspec_core.errors import InvalidRequest, InvalidSetting

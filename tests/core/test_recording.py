@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covspec_core.device import Sampler
+from covspec_core.blocks import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
 from covspec_core.live import Request
