@@ -183,7 +183,7 @@ class LiveSource:
         self.edge.start(self._target_prompt, self._sampler)
         self._auditor: Edge | None = None
         self._ranking: tuple[VisualStates, NDArray[np.int64]] | None = None
-        self._read: float | None = None
+        self._keep, self._has_read = -1.0, False
         return Requests(
             image_bytes=np.array([request.image_bytes]),
             limit=np.array([self._limit]),
@@ -213,20 +213,27 @@ class LiveSource:
             )
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
-        """The device reads the prompt with a share of the visual tokens, unless it has."""
-        if keep[0] == self._read:
-            return
-        prompt, kept = self._prompt, None
-        self._read = float(keep[0])
-        if keep[0] < 1:
-            states, order = self._ranked()
-            prompt, kept = self._pair.seen(prompt, states, order, float(keep[0]))
-        self.device.start(prompt, self._sampler, kept)
+        """The device is to read the prompt with a share of the visual tokens, once it drafts."""
+        if keep[0] != self._keep:
+            self._keep, self._has_read = float(keep[0]), False
+
+    def _reader(self) -> Device:
+        """The device, which has read the prompt; one that never drafts need not."""
+        if not self._has_read:
+            prompt, kept = self._prompt, None
+            if self._keep < 1:
+                states, order = self._ranked()
+                prompt, kept = self._pair.seen(prompt, states, order, self._keep)
+            self.device.start(prompt, self._sampler, kept)
+            self._has_read = True
+        return self.device
 
     def draft(self, place: Place, length: Ints, sure: Floats, stops: Stops) -> Drafted:
         """Draft a block."""
         ends = Ends(float(stops.entropy[0]), float(stops.chance[0]), self._chance(place))
-        self._block = self.device.draft(self.text, int(length[0]), ends)
+        self._block = Block(self._sampler)
+        if length[0] > 0:
+            self._block = self._reader().draft(self.text, int(length[0]), ends)
         self._sure = np.zeros(len(self._block), dtype=bool)
         written = len(self._until_end(self._block.tokens))
         if np.isfinite(sure[0]):
@@ -251,7 +258,8 @@ class LiveSource:
         """Send the block and take the verdict, commit it unsent, or let the edge write."""
         before, self._number = len(self.text), self._number + 1
         if move.alone[0]:
-            self.device.forget()
+            if self._has_read:
+                self.device.forget()
             written = self.edge.decode(self._unsent(), int(move.burst[0]))
             self._skipped, self._owed, end = [], True, _End()
         elif move.local[0]:
@@ -261,7 +269,8 @@ class LiveSource:
         else:
             written, end = self._verify(move)
         self.text = (self.text + written)[: self._limit]
-        self.device.settle(before + (len(written) if move.local[0] else end.accepted))
+        if self._has_read:
+            self.device.settle(before + (len(written) if move.local[0] else end.accepted))
         judged = len(written) if move.local[0] else end.accepted + end.rejected
         return self._outcome(before, end, judged)
 
@@ -367,7 +376,7 @@ class LiveSource:
 
     def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
         """What the device knows when it drafts the token so far ahead; it is ready from then on."""
-        return self._told(self.device.within(self.text, int(ahead[0])), place)
+        return self._told(self._reader().within(self.text, int(ahead[0])), place)
 
     def _told(self, outputs: Outputs, place: Place) -> Ahead:
         """What a status says of them."""
