@@ -72,6 +72,19 @@ def test_the_same_actions_give_the_virtual_clocks_text(
         assert (answer.rounds, answer.accepted) == (told.rounds, told.accepted)
 
 
+def test_a_device_that_never_drafts_reads_no_prompt(pair, requests, monkeypatch):
+    read = []
+    own = type(pair.draft).prefill
+    monkeypatch.setattr(
+        type(pair.draft), "prefill",
+        lambda self, prompt, kept=None: read.append(self) or own(self, prompt, kept),
+    )  # fmt: skip
+    for length, readers in ((0, [pair.target]), (2, [pair.target, pair.draft])):
+        read.clear()
+        wall(pair, RoundAction(0.5, length, 0)).answer(requests[0])
+        assert read == readers
+
+
 def test_a_controller_and_its_actions_alone_give_the_same_answer(pair, requests):
     for action in ACTIONS:
         fixed, asked = wall(pair, action), wall(pair, Always(action))
