@@ -1,15 +1,13 @@
 """The token-level view of a session: after every drafted token go on, send, or give up.
 
-A step that goes on drafts one token more and is charged nothing yet (but for a session's start, if
-it is the first); one that sends or gives up plays a round of the engine with the block in hand,
-whose seconds hold those of its drafts. So an episode's
-rounds are the round-level engine's for the same blocks, exactly, and so are its rewards.
+A step that goes on drafts one token more and is charged nothing yet; one that sends or gives up
+plays a round of the engine with the block in hand, whose seconds hold those of its drafts. So an
+episode's rounds are the round-level engine's for the same blocks, exactly, and so are its rewards.
 
 Behind a token that will be refused a draft really goes on along a text of its own, of which a
 recording has no facts, while the true text's could tell of the refusal. So a replay shows a
-detour's there (:data:`covspec_core.replay.ASTRAY`). A policy trained on detours gains 0.1 % (seed
-0, within noise) when the true text's facts are shown to it instead
-(``python -m policies.levels --seconds 90 --sessions 1024``).
+detour's there (:data:`covspec_core.replay.ASTRAY`). Policies gained nothing when the true text's
+facts were shown to them instead, nor when they had learned on them (RESULTS.md).
 """
 
 from __future__ import annotations
