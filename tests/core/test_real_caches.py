@@ -83,7 +83,7 @@ def test_a_device_that_keeps_everything_drafts_what_the_whole_model_writes(pair)
     for _ in range(8):
         written.append(int(logits.argmax()))
         logits = context.extend(np.array(written[-1:])).logits[-1]
-    assert source.device.draft([], 8).tokens == written
+    assert source._reader().draft([], 8).tokens == written
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
