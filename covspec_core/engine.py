@@ -12,10 +12,11 @@ import numpy as np
 from covspec_core import timeline
 from covspec_core.errors import Interrupted, InvalidRequest, LinkTimeout
 from covspec_core.links.table import LinkTable
-from covspec_core.live import LiveSource, Pair, Request
+from covspec_core.live import LiveSource
 from covspec_core.randomness import streams
 from covspec_core.records import profile_costs
 from covspec_core.replay import ReplaySource
+from covspec_core.request import Pair, Request
 from covspec_core.rounds import Actions, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions

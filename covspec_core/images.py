@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from covspec_core.errors import InvalidRequest, UnreadableImage
-from covspec_core.live import Request
+from covspec_core.request import Request
 from covspec_core.wire import HEADER
 
 LONGEST_SIDE = 448

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
 from covspec_core import wire
-from covspec_core.acceptance import GRID, AcceptanceHead, features_of
+from covspec_core.acceptance import GRID
 from covspec_core.blocks import Block, Ends, Sampler
 from covspec_core.device import Device
 from covspec_core.edge import Edge
-from covspec_core.errors import InvalidRequest, InvalidSetting
+from covspec_core.errors import InvalidRequest
 from covspec_core.exchange import Exchange
 from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
-from covspec_core.reduction import Merging, VisualStates, activity
+from covspec_core.reduction import VisualStates
+from covspec_core.request import Pair, Request, foresee, statistics
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.source import (
     Ahead,
@@ -31,86 +32,6 @@ from covspec_core.source import (
     Stops,
     as_float16,
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
-    """One image and question.
-
-    Attributes:
-        image: Pillow image.
-        image_bytes: Bytes in which image and question travel.
-        question: Text.
-        key: Noise key that decides every draw.
-        tokens: Length of the recorded answer, if there is one.
-    """
-
-    image: Any
-    image_bytes: int
-    question: str
-    key: int
-    tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pair:
-    """Draft and target with one vocabulary, and how the device ranks visual tokens.
-
-    Attributes:
-        draft: The small model on the device.
-        target: The large one on the edge.
-        order: Ranks visual tokens; every share kept is a prefix.
-        head: Foresees the acceptance; without one every chance is said to be 0.
-        merging: Merges dropped visual tokens into some of the kept; without it they are gone.
-    """
-
-    draft: VisionLanguageModel
-    target: VisionLanguageModel
-    order: Callable[[VisualStates], NDArray[np.int64]]
-    head: AcceptanceHead | None = None
-    merging: Merging | None = None
-
-    def __post_init__(self) -> None:
-        if self.draft.vocab_size != self.target.vocab_size:
-            raise InvalidSetting(
-                "draft and target must share one vocabulary, got "
-                f"{self.draft.vocab_size} and {self.target.vocab_size} entries"
-            )
-        if self.head is not None and self.head.hidden_size != self.draft.hidden_size:
-            raise InvalidSetting(
-                f"the acceptance head must read {self.draft.hidden_size} hidden entries, "
-                f"got {self.head.hidden_size}"
-            )
-
-    def seen(
-        self, prompt: Prompt, states: VisualStates, order: NDArray[np.int64], keep: float
-    ) -> tuple[Prompt, NDArray[np.int64]]:
-        """What the draft reads at a share: its prompt, and which visual tokens of it."""
-        if self.merging is None:
-            return prompt, kept_tokens(order, keep)
-        merged = self.merging(states, order, round(keep * len(order)))
-        return prompt.merged(merged), merged.kept
-
-
-def kept_tokens(order: NDArray[np.int64], keep: float) -> NDArray[np.int64]:
-    """The visual tokens that a share keeps, in image order."""
-    kept: NDArray[np.int64] = np.sort(order[: round(keep * len(order))])
-    return kept
-
-
-def statistics(prompt: Prompt, states: VisualStates) -> NDArray[np.float32]:
-    """Prefill statistics, in the order of ``covspec_core.source.STATISTICS``."""
-    attention = states.relevance / states.relevance.sum()
-    energy = np.linalg.svd(states.deep - states.deep.mean(0), compute_uv=False) ** 2
-    return np.array(
-        [
-            len(prompt.ids) - len(prompt.visual),
-            -(attention * np.log(np.maximum(attention, 1e-12))).sum(),
-            activity(states).mean(),
-            energy.sum() ** 2 / max((energy**2).sum(), 1e-12),
-        ],
-        dtype=np.float32,
-    )
 
 
 class _End(NamedTuple):
@@ -392,16 +313,3 @@ class LiveSource:
             entropy,
             foresee(self._pair.head, outputs.hidden[None], entropy, margin, keep)[0],
         )
-
-
-def foresee(
-    head: AcceptanceHead | None,
-    hidden: NDArray[np.float32],
-    entropy: NDArray[np.floating],
-    margin: NDArray[np.floating],
-    keep: float,
-) -> NDArray[np.uint8]:
-    """Chances in steps of ``1 / GRID``, shape ``[n, len(CHANCES)]``; 0 without a head."""
-    if head is None:
-        return np.zeros((len(hidden), len(CHANCES)), dtype=np.uint8)
-    return head.chances(features_of(hidden, entropy, margin, float(keep)))

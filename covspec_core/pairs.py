@@ -10,9 +10,9 @@ import numpy as np
 
 from covspec_core.acceptance import load_head
 from covspec_core.errors import InvalidSetting
-from covspec_core.live import Pair
 from covspec_core.models.hf import HFModel
 from covspec_core.reduction import ReductionSettings, merging, reduction
+from covspec_core.request import Pair
 
 
 def load_pair(

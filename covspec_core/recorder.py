@@ -14,7 +14,6 @@ from covspec_core.acceptance import AcceptanceHead, features_of, standing
 from covspec_core.blocks import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
-from covspec_core.live import Pair, Request, foresee, statistics
 from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
 from covspec_core.recording import (
     FORMAT,
@@ -25,6 +24,7 @@ from covspec_core.recording import (
     Recording,
 )
 from covspec_core.reduction import VisualStates
+from covspec_core.request import Pair, Request, foresee, statistics
 from covspec_core.wire import PROTOCOLS
 
 Row = dict[str, NDArray[Any]]

@@ -21,8 +21,9 @@ from covspec_core.errors import Interrupted, InvalidAction, InvalidRequest
 from covspec_core.exchange import Exchange, Message
 from covspec_core.kernels import kernel
 from covspec_core.links.channels import ConstantLink
-from covspec_core.live import LiveSource, Pair, Request
+from covspec_core.live import LiveSource
 from covspec_core.records import Records
+from covspec_core.request import Pair, Request
 from covspec_core.rounds import Actions, Floats, RoundAction, RoundResult
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from covspec_core.engine import generate
-from covspec_core.live import Pair, Request
 from covspec_core.randomness import mix
+from covspec_core.request import Pair, Request
 from covspec_core.rounds import RoundResult
 from policies.model_settings import ModelSettings
 from policies.systems import System

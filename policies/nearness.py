@@ -20,12 +20,13 @@ import yaml
 
 from covspec_core.engine import Controller, Engine
 from covspec_core.errors import InvalidSetting
-from covspec_core.live import LiveSource, Pair
+from covspec_core.live import LiveSource
 from covspec_core.pair.head import HEAD
 from covspec_core.pair.requests import recorded_requests
 from covspec_core.pairs import load_pair
 from covspec_core.provenance import provenance
 from covspec_core.replay import ReplaySource
+from covspec_core.request import Pair
 from covspec_core.rounds import Floats
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source

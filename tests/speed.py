@@ -25,7 +25,6 @@ import torch
 from transformers import Qwen2Config, Qwen2Model
 from transformers.cache_utils import DynamicCache
 
-from covspec_core.live import Pair, Request
 from covspec_core.models.hf import HFModel
 from covspec_core.models.lean import LeanDecoder
 from covspec_core.models.lean_context import prefill
@@ -34,6 +33,7 @@ from covspec_core.pair.evaluate import MAX_ANSWER, cases
 from covspec_core.pair.requests import request_of
 from covspec_core.pairs import load_pair
 from covspec_core.provenance import provenance
+from covspec_core.request import Pair, Request
 from covspec_core.rounds import RoundAction
 from covspec_core.scenario import Scenario
 from covspec_core.wall import WallEngine

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from covspec_core.acceptance import EXTRAS, GRID, AcceptanceHead, fit_head
-from covspec_core.live import Pair
 from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.folders import note
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
 from covspec_core.recorder import Job, head_examples, read
+from covspec_core.request import Pair
 from covspec_core.rounds import CHANCES
 
 KEEP_LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)

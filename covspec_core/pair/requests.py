@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from covspec_core.images import make_request
-from covspec_core.live import Request
 from covspec_core.pair.evaluate import Case, cases
 from covspec_core.pair.render import render
 from covspec_core.randomness import mix
 from covspec_core.recorder import Job
 from covspec_core.recording import SPLITS, Recording
+from covspec_core.request import Request
 
 
 def request_of(case: Case, key: int, tokens: int | None = None) -> Request:

@@ -7,10 +7,10 @@ import pytest
 
 from covspec_core.acceptance import EXTRAS, AcceptanceHead
 from covspec_core.links.channels import ConstantLink
-from covspec_core.live import Pair, Request
 from covspec_core.profile import HardwareProfile
 from covspec_core.recorder import Job, record
 from covspec_core.reduction import REDUCTIONS
+from covspec_core.request import Pair, Request
 from covspec_core.rounds import CHANCES
 from covspec_core.scenario import Scenario
 from covspec_core.wire import protocol

@@ -11,9 +11,10 @@ from scipy import stats
 
 from covspec_core.blocks import BONUS, Sampler
 from covspec_core.engine import Engine, realise_links
-from covspec_core.live import LiveSource, Request
+from covspec_core.live import LiveSource
 from covspec_core.recorder import Job, record
 from covspec_core.replay import ReplaySource
+from covspec_core.request import Request
 from covspec_core.rounds import Actions, RoundAction, RoundResult
 from covspec_core.sessions import Sessions
 from tests.core.conftest import LEVELS, LIMIT, TOP, make_recording, make_requests, make_scenario

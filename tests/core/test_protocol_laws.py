@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from covspec_core.live import Pair
+from covspec_core.request import Pair
 from covspec_core.verification import Truncation, law, overlap
 from covspec_core.wire import PROTOCOLS
 from tests.core.conftest import kind_of

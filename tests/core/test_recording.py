@@ -12,7 +12,6 @@ import pytest
 from covspec_core.blocks import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
-from covspec_core.live import Request
 from covspec_core.recorder import Job, read, record
 from covspec_core.recording import (
     LATER_COLUMNS,
@@ -24,6 +23,7 @@ from covspec_core.recording import (
     load_recording,
 )
 from covspec_core.replay import ReplaySource
+from covspec_core.request import Request
 from covspec_core.verification import Truncation, entropy, law, margin, overlap
 from covspec_core.wire import protocol
 from tests.core.conftest import (
