@@ -127,7 +127,8 @@ class TestEveryReduction:
         given, shuffle = states(seed, hidden=200), np.random.default_rng(seed).permutation(144)
         moved = order(chosen, rows(given, shuffle))
         # Centred states sum to zero, so the two that cover is left with are equally new: a tie.
-        np.testing.assert_array_equal(shuffle[moved][:-2], order(chosen, given)[:-2])
+        known = len(moved) - 2 if chosen.name == "cover" else len(moved)
+        np.testing.assert_array_equal(shuffle[moved][:known], order(chosen, given)[:known])
 
     def test_sees_the_states_unless_it_is_blind(self, chosen):
         blind = (order(chosen, states(0)) == order(chosen, states(1))).all()
