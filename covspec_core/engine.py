@@ -147,6 +147,18 @@ class Engine:
         with self._keeping_text():
             return self.sessions.play(actions)
 
+    def edge_only_s(self, image_bytes: int, tokens: int) -> float:
+        """Seconds in which the edge alone would answer a session's first request.
+
+        Args:
+            image_bytes: Encoded image and question.
+            tokens: Length of its answer.
+        """
+        path = self.sessions.path
+        costs = profile_costs(self.scenario.profile, path.table)
+        seconds = timeline.edge_only_s(costs, path, np.array([[image_bytes]]), np.array([[tokens]]))
+        return float(seconds[0])
+
     @contextmanager
     def _keeping_text(self) -> Iterator[None]:
         """Whatever interrupts a round carries what was written so far."""
@@ -213,12 +225,6 @@ def _answer(
     def total(name: str) -> int:
         return int(sum(getattr(result, name)[0] for result in results))
 
-    alone = timeline.edge_only_s(
-        profile_costs(engine.scenario.profile, engine.sessions.path.table),
-        engine.sessions.path,
-        np.array([[request.image_bytes]]),
-        np.array([[len(source.text)]]),
-    )
     return Answer(
         answer=source.answer,
         tokens=len(source.text),
@@ -228,7 +234,7 @@ def _answer(
         bytes_down=total("bytes_down"),
         image_bytes=request.image_bytes,
         seconds=float(results[-1].received_s[0]),
-        seconds_edge_only=float(alone[0]),
+        seconds_edge_only=engine.edge_only_s(request.image_bytes, len(source.text)),
         ttft_s=float(results[0].first_s[0]),
         deviations=total("deviations"),
     )

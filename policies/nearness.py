@@ -1,11 +1,12 @@
-"""How near a replay comes to live models: seconds, and the gain of a learned controller.
+"""How near a replay comes to live models: speed, and the gain of a learned controller.
 
 ``python -m policies.nearness`` plays validation sessions of the embedded pair twice, live and
 replayed, under rules that stop within a block; with ``--controller RUN/policy`` under that learned
 controller and the rule, tuned as in its run. Both play the same requests on the same links on the
 virtual clock. Under shared noise the text is the same, bit by bit, and all that can differ is how
 long a block grows that has left it. With independent draws (``decoupled``) live models write texts
-of their own, so that only means can agree.
+of their own, so that only means can agree: a session's speed is that over the edge alone with its
+own text, since seconds a token would differ by the texts' lengths.
 """
 
 from __future__ import annotations
@@ -52,12 +53,10 @@ RESAMPLES = 2000
 
 
 class Played(NamedTuple):
-    """Sessions of one controller, played twice, shape ``[sessions]`` each."""
+    """Speeds over edge-only of one controller, played twice, shape ``[sessions]`` each."""
 
-    live_s: Floats
-    replayed_s: Floats
-    live_tokens: Floats
-    replayed_tokens: Floats
+    live: Floats
+    replayed: Floats
 
 
 class Estimate(NamedTuple):
@@ -109,19 +108,17 @@ def learned_and_rule(
     }
 
 
-def played(
-    world: World, source: Source | ReplaySource, controller: Controller, seed: int
-) -> tuple[float, int]:
-    """Virtual seconds and answer tokens of a session."""
+def played(world: World, source: Source | ReplaySource, controller: Controller, seed: int) -> float:
+    """Speed of a session of one request over the edge alone with the same answer."""
     engine = Engine(world.scenario, world.links, source)
     engine.begin(seed)
     controller.begin(1)
-    tokens = 0
+    tokens, image_bytes = 0, int(engine.sessions.records["image_bytes"][0])
     while True:
         result = engine.play(engine.decision(controller))
         tokens += int(result.emitted[0])
         if result.session_done[0]:
-            return float(result.received_s[0]), tokens
+            return engine.edge_only_s(image_bytes, tokens) / float(result.received_s[0])
 
 
 def compare(world: World, pair: Pair, controller: Controller, sessions: int, seed: int) -> Played:
@@ -129,42 +126,41 @@ def compare(world: World, pair: Pair, controller: Controller, sessions: int, see
     meta, kind = world.recording.meta, world.scenario.protocol
     ask = recorded_requests(world.recording)
     terms = float(meta["temperature"]), int(meta["limit"])
-    rows = [
+    speeds = [
         [
             played(world, source, controller, seed + i)
             for source in (LiveSource(pair, kind, *terms, ask), world.replay(1))
         ]
         for i in range(sessions)
     ]
-    seconds, tokens = np.moveaxis(np.array(rows, dtype=np.float64), 2, 0)
-    return Played(seconds[:, 0], seconds[:, 1], tokens[:, 0], tokens[:, 1])
+    return Played(*np.array(speeds).T)
 
 
 def _estimate(percent: Callable[[Floats], Floats], columns: Floats, seed: int) -> Estimate:
-    """Of sums over sessions, columns ``[C, sessions]``; ``percent`` takes sums ``[C, ...]``."""
+    """Of means over sessions, columns ``[C, sessions]``; ``percent`` takes means ``[C, ...]``."""
     n = columns.shape[1]
     drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
-    low, high = np.percentile(percent(columns[:, drawn].sum(2)), [2.5, 97.5])
-    return Estimate(float(percent(columns.sum(1))), float(low), float(high))
+    means = np.stack([column[drawn].mean(1) for column in columns])
+    low, high = np.percentile(percent(means), [2.5, 97.5])
+    return Estimate(float(percent(columns.mean(1))), float(low), float(high))
 
 
-def longer(own: Played, seed: int = 0) -> Estimate:
-    """How much longer a token takes live than replayed."""
-    return _estimate(lambda s: 100 * (s[0] / s[2] / (s[1] / s[3]) - 1), np.stack(own), seed)
+def faster(own: Played, seed: int = 0) -> Estimate:
+    """How much faster live sessions are than replayed ones."""
+    return _estimate(lambda means: 100 * (means[0] / means[1] - 1), np.stack(own), seed)
 
 
 def gains(ours: Played, rule: Played, seed: int = 0) -> dict[str, Estimate]:
-    """Gain in tokens a second over a rule, live and replayed, and live less replayed."""
+    """Gain in mean speed over a rule, live and replayed, and live less replayed."""
 
-    def gain(sums: Floats, way: int) -> Floats:
-        mine, theirs = sums[way] / sums[2 + way], sums[4 + way] / sums[6 + way]
-        return 100 * (theirs / mine - 1)
+    def gain(means: Floats, way: int) -> Floats:
+        return 100 * (means[way] / means[2 + way] - 1)
 
     columns = np.stack([*ours, *rule])
     ways: Mapping[str, Callable[[Floats], Floats]] = {
-        "live": lambda sums: gain(sums, 0),
-        "replayed": lambda sums: gain(sums, 1),
-        "difference": lambda sums: gain(sums, 0) - gain(sums, 1),
+        "live": lambda means: gain(means, 0),
+        "replayed": lambda means: gain(means, 1),
+        "difference": lambda means: gain(means, 0) - gain(means, 1),
     }
     return {name: _estimate(way, columns, seed) for name, way in ways.items()}
 
@@ -183,12 +179,12 @@ def embedded_pair(world: World) -> Pair:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print how much longer live sessions take, and what a learned controller gains in both."""
+    """Print how much faster live sessions are, and what a learned controller gains in both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--controller", type=Path, help="folder policy of a training run")
     parser.add_argument("--protocols", nargs="+", default=["coupled"], choices=PROTOCOLS)
     parser.add_argument("--links", nargs="+", default=["paper"])
-    parser.add_argument("--sessions", type=int, default=40)
+    parser.add_argument("--sessions", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     if args.sessions < 2:
@@ -207,8 +203,8 @@ def main(arguments: list[str] | None = None) -> None:
         }
         for player, own in found.items():
             print(
-                f"{name}, {player}: live {own.live_s.mean():.3f} s, replayed "
-                f"{own.replayed_s.mean():.3f} s, a token takes {longer(own)} longer live",
+                f"{name}, {player}: {own.live.mean():.3f} times edge-only live, "
+                f"{own.replayed.mean():.3f} replayed, live {faster(own)} faster",
                 flush=True,
             )
         if codec:
