@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,6 +190,15 @@ class Space:
             {n: _parameter(p, f"{path}: {n}") for n, p in values["parameters"].items()},
             None if stop is None else build(Stop, stop, f"{path}: early_terminate"),
         )
+
+    def without(self, names: Collection[str]) -> Space:
+        """The space of the parameters that are not given by hand.
+
+        Raises:
+            InvalidSetting: If none is left.
+        """
+        left = {name: p for name, p in self.parameters.items() if name not in names}
+        return replace(self, parameters=left)
 
     def grid(self) -> Iterator[dict[str, str]]:
         """Every combination of values."""

@@ -29,10 +29,12 @@ def run_study(
         name: Of the study's folder below ``runs_dir``.
         trials: How many, those of earlier starts included.
         pruner: One of ``PRUNERS``; the sweep file's early end if ``None``.
-        overrides: Of every training, and the launcher.
+        overrides: Of every training, and the launcher. A parameter of the file that is among them
+            is not searched.
     """
     rest, launching = split_launcher(overrides)
-    space, config = Space.load(path), composed("train", rest)
+    config = composed("train", rest)
+    space = Space.load(path).without({word.partition("=")[0] for word in rest})
     folder = Path(config["runs_dir"]).resolve() / name
     referee = Referee(folder, space, pruner or ("hyperband" if space.stop else "none"))
     book = Trials(referee, rest, trials, int(config["seed"]))

@@ -108,6 +108,18 @@ def test_what_cannot_be_trained_is_a_failed_trial_and_the_rest_goes_on(
     assert "study_000 cannot be trained: algorithm.epochs" in capsys.readouterr().err
 
 
+def test_what_is_given_by_hand_is_not_searched(tiny, sweep, tmp_path):  # noqa: F811
+    words = (*tiny, "algorithm.epochs=2", f"runs_dir={tmp_path}")
+    run_study(sweep, "study", 2, None, words)
+    assert all(
+        set(trial[0]) == {"algorithm.learning_rate"} for trial in trials_of(tmp_path / "study")
+    )
+    written = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert "algorithm.epochs=2" in written["command"]
+    with pytest.raises(InvalidSetting, match="parameters must be one or more, got none"):
+        run_study(sweep, "all", 1, None, (*words, "algorithm.learning_rate=0.001"))
+
+
 def test_a_grid_plays_every_combination_and_only_once(tiny, tmp_path):  # noqa: F811
     words = (*tiny, f"runs_dir={tmp_path}", "controllers=[]", "seed=4,7")
     values = json.loads(run_grid("both", words).read_text())["jobs"]
