@@ -9,16 +9,22 @@ from typing import Any, Final
 import numpy as np
 
 from covspec_core.calibrate import thresholds
+from covspec_core.engine import Controller
 from covspec_core.errors import InvalidSetting
 from covspec_core.recording import Recording
 from covspec_core.scenario import Scenario
 from covspec_core.stream import StreamConstants, StreamSize, draw_stream
 from env.play import World
-from env.presets import build
+from env.presets import build, preset
+from env.rewards import RewardWeights
+from policies.algorithms.settings import Settings
+from policies.baselines import Elsewhere
 from policies.beliefs import checked
 from policies.factory import TunedOnce, make_controller
 from policies.judging import judge
+from policies.learned import LearnedController
 from policies.settings import ControllerSettings, TuningSettings
+from policies.training import Trainer
 
 COLUMNS: Final = ("speed", "accuracy", "comm", "price")
 KEPT: Final = 1 / 12
@@ -86,8 +92,9 @@ class Tables:
         losses: Of each reduction: keep levels, and what pruning costs there; see ``draw_stream``.
         size: How much is drawn.
         tuning: Search budget of tuned rules.
-        seed: Of noise, sessions and search.
-        say: Takes lines about the search.
+        learning: How learned controllers are trained.
+        seed: Of noise, sessions, search and training.
+        say: Takes lines about search and training.
     """
 
     def __init__(
@@ -96,11 +103,12 @@ class Tables:
         losses: Mapping[str, Mapping[float, float]],
         size: StreamSize,
         tuning: TuningSettings,
+        learning: Settings,
         seed: int,
         say: Callable[[str], None],
     ) -> None:
         self._scenario, self._losses, self._size = scenario, losses, size
-        self._tuning, self._seed, self._say = tuning, seed, say
+        self._tuning, self._learning, self._seed, self._say = tuning, learning, seed, say
 
     def play(
         self, rows: Mapping[str, Row], constants: StreamConstants, split: str, sessions: int
@@ -150,14 +158,7 @@ class Tables:
         split: str,
         sessions: int,
     ) -> dict[str, float]:
-        inside = replace(self._scenario, **settings.changes)
-
-        def train() -> list[World]:
-            own = draw_stream(constants, self._losses["covspec"], self._size, "train", self._seed)
-            return [World.load(inside, "train", own)]
-
-        tuned = TunedOnce(train, self._tuning, self._seed, self._say)
-        controller = make_controller(settings, self._scenario, self._seed, tuned)
+        controller = self._controller(settings, constants)
         counted = _Counted(controller)
         scores = judge(World.load(self._scenario, split, drawn), counted, sessions, self._seed)
         summary = scores.summary()
@@ -168,6 +169,29 @@ class Tables:
             "deviations": 100.0 * summary["deviation_rate"],
             "length": counted.mean_length,
         }
+
+    def _controller(self, settings: ControllerSettings, constants: StreamConstants) -> Controller:
+        """A row's controller, tuned or learned on the other splits' noise."""
+        inside = replace(self._scenario, **settings.changes)
+
+        def worlds(split: str = "train") -> list[World]:
+            own = draw_stream(constants, self._losses["covspec"], self._size, split, self._seed)
+            return [World.load(inside, split, own)]
+
+        if settings.kind == "learned":
+            return Elsewhere(self._learned(settings.name, worlds), settings.changes)
+        tuned = TunedOnce(worlds, self._tuning, self._seed, self._say)
+        return make_controller(settings, self._scenario, self._seed, tuned)
+
+    def _learned(self, name: str, worlds: Callable[[str], list[World]]) -> LearnedController:
+        reward = build(RewardWeights, preset("reward", "training"), "reward")
+        trainer = Trainer(
+            self._learning, worlds("train"), worlds("validation"), reward, self._seed,
+            self._tuning.sessions,
+        )  # fmt: skip
+        self._say(f"training {name}: {self._learning.total_steps} rounds")
+        trainer.run(lambda row: None)
+        return trainer.controller()
 
 
 class _Counted:

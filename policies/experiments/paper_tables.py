@@ -11,13 +11,14 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import provenance
 from covspec_core.recording import load_recording
 from covspec_core.stream import StreamConstants, StreamSize
-from env.presets import build
+from env.presets import build, preset
+from policies.algorithms.settings import read_algorithm
 from policies.console import say
 from policies.experiments import Findings
 from policies.paper_rows import COLUMNS, Row, Tables, losses_of, read_rows
 from policies.report import table
 from policies.runs import new_run, write_json, write_text
-from policies.settings import ControllerSettings, TuningSettings, read_scenarios, read_seed
+from policies.settings import TuningSettings, read_scenarios, read_seed
 from policies.stream_fit import FitSettings, errors, fit
 
 Played = dict[str, dict[str, float]]
@@ -32,12 +33,12 @@ class PaperSettings:
 
     Attributes:
         name: Of the experiment.
-        learned: Folder of a learned controller to judge too.
         size: Of the stream.
         sessions: Of each row.
         start: Constants with which the fit begins.
         fit: How they are fitted.
         tuning: Search budget of our settings.
+        learning: What our learned rows change in ``conf/algorithm/ppo.yaml``.
         random_acceptance: Of a pair with random tokens, measured.
         covspec_rule: Values that rows share.
         rows: Of the paper's tables.
@@ -45,12 +46,12 @@ class PaperSettings:
     """
 
     name: str
-    learned: str | None
     size: StreamSize
     sessions: int
     start: StreamConstants
     fit: FitSettings
     tuning: TuningSettings
+    learning: dict[str, Any]
     random_acceptance: float
     covspec_rule: dict[str, Any]
     rows: dict[str, Any]
@@ -68,7 +69,7 @@ def run(config: dict[str, Any]) -> Findings:
     """Fit, play every row, and write both tables into a run folder."""
     settings = build(PaperSettings, config["experiment"], "experiment")
     seed, rows = read_seed(config), read_rows(settings.rows, "rows")
-    ours = read_rows(_with_learned(settings), "ours")
+    ours = read_rows(settings.ours, "ours")
     tables = _tables(config, settings, seed)
     say(f"fitting on {', '.join(settings.fit.rows)}")
     constants = fit(tables, rows, settings.fit, settings.start)
@@ -85,14 +86,6 @@ def run(config: dict[str, Any]) -> Findings:
     return Findings(cells, text)
 
 
-def _with_learned(settings: PaperSettings) -> dict[str, Any]:
-    if settings.learned is None:
-        return settings.ours
-    path = ControllerSettings.named(settings.learned).values["path"]
-    learned = {"kind": "learned", "path": path}
-    return settings.ours | {"learned": {"row": "decoupled, learned", "controller": learned}}
-
-
 def _tables(config: Mapping[str, Any], settings: PaperSettings, seed: int) -> Tables:
     """The operating point: one request a session, a device and an edge as fast as they should."""
     scenario, _ = read_scenarios(config)
@@ -100,7 +93,8 @@ def _tables(config: Mapping[str, Any], settings: PaperSettings, seed: int) -> Ta
     losses = losses_of(measured, settings.random_acceptance)
     same = (1.0, 1.0)
     point = replace(scenario, link_rows=1, requests=1, device_factor=same, edge_factor=same)
-    return Tables(point, losses, settings.size, settings.tuning, seed, say)
+    learning = read_algorithm(preset("algorithm", "ppo") | settings.learning)
+    return Tables(point, losses, settings.size, settings.tuning, learning, seed, say)
 
 
 def cells_of(
@@ -193,10 +187,11 @@ def _notes(rows: Mapping[str, Row], played: Played, settings: PaperSettings) -> 
         " the others deviations, tokens that the target would not have written, are counted.",
         "- Pruning costs acceptance at other keep levels as it does on the embedded pair.",
     ]
-    if settings.learned is None:
-        return [*lines, "- Learned: left out; give a folder with experiment.learned=FOLDER."]
-    return [*lines, "- Learned: it was trained on short answers with an acceptance head; here it"
-            " reads what the margin alone foresees, far from what it knows."]  # fmt: skip
+    return [
+        *lines,
+        "- Learned: trained here on the stream's training noise, as the rules are tuned there; the"
+        " chances that it sees are those that the margin foresees.",
+    ]
 
 
 def _misses(rows: Mapping[str, Row], played: Played) -> list[str]:
