@@ -28,7 +28,7 @@ QUICK = (
     "experiment.fit.steps=1", "experiment.tuning.trials=1", "experiment.tuning.sessions=2",
     "experiment.learning.total_steps=20000", "+experiment.learning.num_envs=64",
     "+experiment.learning.batch_size=1024", "~experiment.ours.fixed_coupled",
-    "~experiment.ours.learned_coupled",
+    "~experiment.ours.specdec_decoupled", "~experiment.ours.learned_coupled",
 )  # fmt: skip
 FITTED = ("vanilla_sd", "covspec", "no_gating")
 PREDICTED = ("device_only", "u_hlm", "no_branching", "no_adaptation")
