@@ -62,14 +62,17 @@ TOKEN = np.dtype(
     [
         ("accept", np.float64), ("margin", np.float32), ("entropy", np.float32),
         ("confidence", np.float32), ("settled", np.float32), ("rank", np.uint8),
-        ("chance", np.uint8),
+        ("chance", np.uint8), ("left", np.uint16), ("detour", np.int32),
     ],
     align=True,
 )  # fmt: skip
-"""What was recorded of a token at a keep level, as judging needs it."""
+"""What was recorded of a token at a keep level, as judging needs it: 32 bytes, half a cache line.
+``left`` tokens follow it in its text; where a draft that leaves the text here is said to go on,
+see :class:`covspec_core.replay.ReplaySource`, is the index ``detour``."""
 
-JUDGED = _record(ints="top", bools="shared")
-"""How recorded tokens are judged, one row; see :class:`covspec_core.wire.WireProtocol`."""
+JUDGED = _record(ints="top", bools="shared strays")
+"""How recorded tokens are judged, one row; see :class:`covspec_core.wire.WireProtocol`. A draft
+``strays`` if it goes on along a detour behind a token that will be refused."""
 
 STATUS = np.dtype([(name, np.float64) for name in STATUS_FIELDS])
 """A row of :class:`~covspec_core.rounds.Status` by name."""

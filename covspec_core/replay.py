@@ -2,14 +2,14 @@
 
 Exact in law for protocols with independent draws, bit by bit under shared noise. With a gate on
 the replay follows the recorded text and counts the unchecked tokens that differ from it. With a
-stop it reads entropies and foreseen chances along the recorded text: what is committed is exact,
-but a block that leaves the text before its stop may really be shorter or longer than the replay
-charges.
+stop what is committed is exact too, but behind a token that will be refused nothing is recorded of
+the text along which the draft really goes on: the stop reads another one, a *detour*, and a block
+that has left the text may really be shorter or longer than the replay charges.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,7 +43,8 @@ class ReplaySource:
     Attributes:
         tokens: Recorded tokens of all keep levels, see :data:`covspec_core.records.TOKEN`.
         texts: Where each session reads, see :data:`covspec_core.records.TEXT`.
-        astray: What :meth:`within` shows behind a token that will be refused, one of ``ASTRAY``.
+        astray: What stops and :meth:`within` read behind a token that will be refused, one of
+            ``ASTRAY``.
 
     Raises:
         BrokenRecording: If the recording lacks what the gate or the protocol reads.
@@ -59,11 +60,21 @@ class ReplaySource:
         self._starts = recording.start
         self._lengths = recording.length.astype(np.int64)
         self._limit = int(recording.meta["limit"])
-        self.texts, self.astray = np.zeros(size, TEXT), ASTRAY[0]
+        self.texts = np.zeros(size, TEXT)
         self.tokens = _tokens_of(recording, kind, gate)
         self._chances = np.ascontiguousarray(recording.chances.reshape(-1, len(CHANCES)))
         self._judged = np.zeros(1, JUDGED)
         self._judged["top"], self._judged["shared"] = kind.top, kind.shared_noise
+        self.astray = ASTRAY[0]
+
+    @property
+    def astray(self) -> str:
+        """See the class."""
+        return ASTRAY[0] if self._judged["strays"][0] else ASTRAY[1]
+
+    @astray.setter
+    def astray(self, facts: str) -> None:
+        self._judged["strays"] = facts == ASTRAY[0]
 
     def pick(self, keys: Keys) -> Ints:
         """Recorded requests that these keys stand for."""
@@ -129,12 +140,12 @@ class ReplaySource:
         """
         texts, position = self.texts[rows], place.position[rows]
         run = self._run(place.records[rows], texts, ahead)
-        strays = (ahead > run) & (position + run < texts["total"])
-        strays &= self.astray == "detour"
+        strays = (ahead > run) & (position + run < texts["total"]) & self._judged["strays"]
         last = np.where(strays, run, ahead)
         at = np.maximum(texts["base"] + np.minimum(position + last, texts["total"] - 1), 0)
-        detour = self._detours[at]
-        at = np.where(strays, np.minimum(detour + ahead - run, self._ends[detour]), at)
+        detour = self.tokens["detour"][at]
+        along = detour + np.minimum(ahead - run, self.tokens["left"][detour])
+        at = np.where(strays, along, at)
         tokens = self.tokens[at]
         margin, entropy = (tokens[n].astype(np.float64) for n in ("margin", "entropy"))
         return Ahead(margin, entropy, self._chances[at] / GRID)
@@ -145,31 +156,6 @@ class ReplaySource:
         kernel().standing(sessions, texts, self.tokens, self._judged, stands)
         run: Ints = np.logical_and.accumulate(stands, axis=1).sum(1)
         return np.minimum(run, ahead)
-
-    @cached_property
-    def _detours(self) -> Ints:
-        """For every token another one whose facts are nearly the same, at the same keep level.
-
-        Chosen by its facts alone, so that what follows it follows such facts as often as not
-        behind a token that stands.
-        """
-        count, rng = len(self._recording.tokens), np.random.default_rng(0)
-        detours = np.empty(len(self.tokens), dtype=np.int64)
-        for base in range(0, len(self.tokens), count):
-            level = self.tokens[base : base + count]
-            order = np.lexsort((level["margin"], level["chance"]))
-            away = rng.integers(1, NEAR + 1, count) * rng.choice([-1, 1], count)
-            detours[base + order] = base + order[(np.arange(count) + away) % count]
-        return detours
-
-    @cached_property
-    def _ends(self) -> Ints:
-        """Last token of the text of every token, at its keep level."""
-        count = len(self._recording.tokens)
-        last = np.repeat(self._starts + self._lengths - 1, self._lengths)
-        bases = np.arange(0, len(self.tokens), count)
-        ends: Ints = (bases[:, None] + last).ravel()
-        return ends
 
     def read(self, sessions: Records, rows: Ints, costs: Records, table: Floats) -> Floats:
         """Statuses of some sessions, shape ``[k, F]``."""
@@ -208,7 +194,29 @@ def _tokens_of(recording: Recording, kind: WireProtocol, gate: str) -> Records:
     tokens["chance"] = recording.chances[..., 0]
     if kind.top:
         tokens["settled"] = recording.column("settled")
+    ends = np.repeat(recording.start + recording.length, recording.length)
+    tokens["left"] = ends - 1 - np.arange(len(ends))
+    tokens["detour"] = _detours(recording)
     return tokens.ravel()
+
+
+@lru_cache(maxsize=4)
+def _detours(recording: Recording) -> Ints:
+    """For every token another one whose facts are nearly the same, at the same keep level.
+
+    Chosen by its facts alone, so that what follows it follows such facts as often as not behind a
+    token that stands.
+
+    Returns:
+        Indices over all keep levels, shape ``[L, N]``.
+    """
+    count, rng = len(recording.tokens), np.random.default_rng(0)
+    detours = np.empty(recording.q.shape, dtype=np.int64)
+    for level, own in enumerate(detours):
+        order = np.lexsort((recording.margin[level], recording.chances[level, :, 0]))
+        away = rng.integers(1, NEAR + 1, count) * rng.choice([-1, 1], count)
+        own[order] = level * count + order[(np.arange(count) + away) % count]
+    return detours
 
 
 def _check_laws(recording: Recording, kind: WireProtocol) -> None:

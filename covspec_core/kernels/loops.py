@@ -87,7 +87,7 @@ def replayed_courses(sessions, rounds, texts, tokens, judged, costs, table):
             )
         for b in range(start, end):
             s, r, text = sessions[b], rounds[b], texts[b]
-            rec.draft(s, r, text, tokens)
+            rec.draft(s, r, text, tokens, p)
             rnd.move(s, r, c)
             rec.finish(s, r, text, tokens, p, not c.post_verify)
             rnd.course(s, r, c, table)

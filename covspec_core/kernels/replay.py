@@ -42,21 +42,32 @@ def draw(stream, position):
 
 
 @inner
-def draft(s, r, text, tokens):
-    """A block along the recorded text: its length, and its tokens below the gate's threshold."""
+def accepts(token, p, noise, position):
+    """Whether a drafted token stands: recorded under shared noise, else drawn."""
+    if p.shared:
+        return token.accept > 0
+    return draw(noise, position) < token.accept
+
+
+@inner
+def seen(s, text, tokens, run, ahead):
+    """Index of the token whose facts a device sees so far ahead if that at ``run`` is refused."""
+    place = at(s, text, tokens, min(ahead, run))
+    if ahead <= run:
+        return place
+    detour = tokens[place].detour
+    return detour + min(ahead - run, np.int64(tokens[detour].left))
+
+
+@inner
+def draft(s, r, text, tokens, p):
+    """A block: its length, and its tokens below the gate's threshold."""
     length, r.unsent = 0 if r.give_up else r.asked, 0
     block = min(length, text.total - s.position)
     if np.isfinite(r.entropy_stop) or r.chance_stop > 0:
-        chance = 1.0
-        for i in range(block):
-            token = tokens[at(s, text, tokens, i)]
-            chance *= token.chance / GRID
-            if i > 0 and chance < r.chance_stop:
-                block, length, r.unsent = i, i, 1
-                break
-            if token.entropy > r.entropy_stop:
-                block = length = i + 1
-                break
+        shortened = stopped(s, r, text, tokens, p, block)
+        if shortened >= 0:
+            block = length = shortened
     r.drafted = length
     r.unsure = block
     if np.isfinite(r.sure):
@@ -66,11 +77,23 @@ def draft(s, r, text, tokens):
 
 
 @inner
-def accepts(token, p, noise, position):
-    """Whether a drafted token stands: recorded under shared noise, else drawn."""
-    if p.shared:
-        return token.accept > 0
-    return draw(noise, position) < token.accept
+def stopped(s, r, text, tokens, p, block):
+    """Tokens of a block that a stop ends, -1 if none does.
+
+    Behind a token that will be refused the true text's facts would tell of the refusal.
+    """
+    chance, run, noise = 1.0, block, stream(s, JUDGE)
+    for i in range(block):
+        token = tokens[seen(s, text, tokens, run, i)]
+        chance *= token.chance / GRID
+        if i > 0 and chance < r.chance_stop:
+            r.unsent = 1
+            return i
+        if token.entropy > r.entropy_stop:
+            return i + 1
+        if p.strays and i < run and not accepts(token, p, noise, s.position + i):
+            run = i
+    return -1
 
 
 @inner

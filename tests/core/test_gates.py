@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covspec_core.errors import BrokenMessage, InvalidAction, InvalidSetting
+from covspec_core.replay import ASTRAY
 from covspec_core.rounds import RoundAction, RoundResult
 from covspec_core.verification import agreement, entropy, law, margin
 from covspec_core.wire import HEADER, Draft, Terms, protocol, upload_bytes
@@ -186,6 +187,25 @@ def test_with_stops_of_both_kinds_the_replay_commits_what_live_models_commit(see
         shorter += int(results[0].drafted[0] < 6)
         over = bool(results[0].session_done[0])
     assert shorter > 0
+
+
+def test_a_stop_tells_nothing_of_the_true_text_behind_a_refused_token():
+    """Where the facts of a detour and of the true text end a block otherwise, it is refused."""
+    differ = 0
+    for seed in range(12):
+        engines_ = {astray: both(make_pair(), seed)[1] for astray in ASTRAY}
+        over = False
+        while not over:
+            for astray, engine in engines_.items():
+                engine.sessions.source.astray = astray
+            rounds = [e.round(RoundAction(0.5, 6, 0, chance_stop=0.2)) for e in engines_.values()]
+            assert_same_round(*rounds, ("accepted", "rejected", "emitted"))
+            if rounds[0].drafted[0] != rounds[1].drafted[0]:
+                assert rounds[0].rejected[0]
+                assert min(r.drafted[0] for r in rounds) > rounds[0].accepted[0]
+                differ += 1
+            over = bool(rounds[0].session_done[0])
+    assert differ > 0
 
 
 @pytest.mark.parametrize("name", ["live", "replay"])
