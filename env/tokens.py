@@ -21,7 +21,8 @@ from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Status
 from covspec_core.sessions import Sessions
 from covspec_core.source import Source
-from env.codec import GIVE_UP, GO_ON, Codec
+from env.actions import GIVE_UP, GO_ON
+from env.codec import Codec
 from env.play import Observations, Play, Step, World
 from env.rewards import RewardWeights, total
 

@@ -122,4 +122,4 @@ BATCHES: Final[dict[str, type[CoVSpecVectorEnv]]] = {
     "round": CoVSpecVectorEnv,
     "token": CoVSpecTokenVectorEnv,
 }
-"""By level, see :data:`env.codec.LEVELS`."""
+"""By level, see :data:`env.actions.LEVELS`."""
