@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -94,6 +95,19 @@ def _of_split(link: Channel, split: str) -> Channel:
     return replace(link, split=split) if isinstance(link, TraceLink) else link
 
 
+def keys_of(seeds: Iterable[Any]) -> Keys:
+    """Seeds of sessions as the engine takes them, shape ``[k]``.
+
+    Raises:
+        InvalidSetting: If one is no integer of 64 bits.
+    """
+    seeds = list(seeds)
+    for seed in seeds:
+        if not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 2**64:
+            raise InvalidSetting(f"a seed must be an integer in [0, 2^64), got {seed!r}")
+    return np.array(seeds, dtype=np.uint64)
+
+
 class Play:
     """``B`` sessions as an environment sees them.
 
@@ -124,10 +138,15 @@ class Play:
         """Choices of an action."""
         return self.codec.action_space
 
-    def seed(self, base: Keys) -> None:
-        """Forget all episodes; the next ones follow from these seeds alone."""
-        self._base[:] = base
-        self._episode[:] = 0
+    def seed(self, base: Keys, rows: Ints | None = None) -> None:
+        """Forget all episodes; the next ones follow from these seeds alone.
+
+        Args:
+            base: Seeds, shape ``[k]``.
+            rows: Whose they are, shape ``[k]``; of all sessions if ``None``.
+        """
+        own = slice(None) if rows is None else rows
+        self._base[own], self._episode[own] = base, 0
 
     def begin(self, rows: Ints) -> None:
         """Begin the next episode in some rows."""

@@ -12,7 +12,7 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.recording import Recording
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source
-from env.play import Play, Step, World
+from env.play import Play, Step, World, keys_of
 from env.presets import named_scenario
 from env.render import Timeline
 from env.rewards import RewardWeights
@@ -59,17 +59,27 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         self.action_space = self.play.action_space
         self.render_mode = render_mode
         self._timeline = Timeline(world.scenario)
+        self._seeded = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin a session; equal seeds give equal sessions."""
-        fresh = self._np_random is None
+        """Begin a session; equal seeds give equal sessions.
+
+        Args:
+            seed: Decides this session and those that follow; without one the next session follows.
+            options: Not used.
+
+        Raises:
+            InvalidSetting: If the seed has more than 64 bits.
+            LinkTimeout: If the link stays dead beyond the scenario's deadline.
+        """
         super().reset(seed=seed)
         if seed is not None:
-            self.play.seed(np.array([seed], dtype=np.uint64))
-        elif fresh:
+            self.play.seed(keys_of([seed]))
+        elif not self._seeded:
             self.play.seed(self.np_random.integers(2**63, size=1, dtype=np.uint64))
+        self._seeded = True
         self.play.begin(np.array([0]))
         self._timeline.clear()
         return self.play.observe()[0], {"edge_only_s": float(self.play.edge_only_s[0])}

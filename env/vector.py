@@ -10,9 +10,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from covspec_core.errors import InvalidSetting
 from covspec_core.recording import Recording
 from covspec_core.scenario import Scenario
-from env.play import Observations, Play, World
+from env.play import Observations, Play, World, keys_of
 from env.presets import named_scenario
 from env.rewards import RewardWeights
 from env.tokens import TokenPlay
@@ -65,21 +66,35 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin new sessions everywhere."""
-        if seed is not None or not self._seeded:
-            self.play.seed(self._seeds(seed))
-            self._seeded = True
+        """Begin new sessions everywhere.
+
+        Args:
+            seed: Of session 0, session ``i`` then has ``seed + i``; or one for each, where ``None``
+                lets a session follow on those before, as no seed does everywhere.
+            options: Not used.
+
+        Raises:
+            InvalidSetting: If seeds do not come one for each session, or one has more than 64 bits.
+            LinkTimeout: If a link stays dead beyond the scenario's deadline.
+        """
+        if not self._seeded:
+            self.play.seed(self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64))
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            seed = range(int(seed), int(seed) + self.num_envs)
+        if seed is not None:
+            self._seed(seed)
+        self._seeded = True
         self.play.begin(np.arange(self.num_envs))
         return self.play.observe(), {"edge_only_s": self.play.edge_only_s.copy()}
 
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> NDArray[np.uint64]:
-        if isinstance(seed, int | np.integer):
-            return np.uint64(seed) + np.arange(self.num_envs, dtype=np.uint64)
-        drawn = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
-        for row, own in enumerate(seed or ()):
-            if own is not None:
-                drawn[row] = own
-        return drawn
+    def _seed(self, seeds: Sequence[int | None]) -> None:
+        if len(seeds) != self.num_envs:
+            raise InvalidSetting(
+                f"seeds must come for {self.num_envs} sessions, got {len(seeds)} of them"
+            )
+        rows = np.array([row for row, own in enumerate(seeds) if own is not None], dtype=np.int64)
+        self.play.seed(keys_of(seeds[row] for row in rows), rows)
 
     def step(
         self, actions: NDArray[np.int64]

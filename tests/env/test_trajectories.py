@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import RoundResult
 from env.rewards import RewardWeights
 from env.single import CoVSpecEnv
@@ -134,3 +135,47 @@ def test_a_single_environment_masks_as_its_row_of_a_batch(scenario, recording):
     action = np.array([1, 3, 0])
     batch.step(np.tile(action, (2, 1))), env.step(action)
     np.testing.assert_array_equal(batch.action_masks()[0], env.action_masks())
+
+
+def test_a_generator_that_was_looked_at_first_still_gives_sessions_of_their_own(
+    scenario, recording
+):
+    envs = [CoVSpecEnv(scenario, recording=recording) for _ in range(2)]
+    assert envs[0].np_random is not envs[1].np_random
+    assert (envs[0].reset()[0] != envs[1].reset()[0]).any()
+
+
+def test_a_session_without_a_seed_of_its_own_follows_on_those_before(scenario, recording):
+    one, other = (CoVSpecVectorEnv(2, scenario, recording=recording) for _ in range(2))
+    one.reset(seed=5), other.reset(seed=5)
+    partly, whole = one.reset(seed=[None, 9])[0], other.reset()[0]
+    np.testing.assert_array_equal(partly[0], whole[0])
+    single = CoVSpecEnv(scenario, recording=recording)
+    np.testing.assert_array_equal(partly[1], single.reset(seed=9)[0])
+
+
+def test_a_batch_remembers_its_seed_as_gymnasium_does(scenario, recording):
+    envs = CoVSpecVectorEnv(2, scenario, recording=recording)
+    envs.reset(seed=np.int64(7))
+    assert envs.np_random_seed == 7
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([1, 2], "seeds must come for 3 sessions, got 2"),
+        ([1, 2, 3, 4], "seeds must come for 3 sessions, got 4"),
+        ([1, -2, 3], r"a seed must be an integer in \[0, 2\^64\), got -2"),
+        ([1, 2.5, 3], "got 2.5"),
+        (2**64 - 1, f"got {2**64}"),
+    ],
+    ids=str,
+)
+def test_seeds_that_are_none_are_refused(scenario, recording, seeds, said):
+    with pytest.raises(InvalidSetting, match=said):
+        CoVSpecVectorEnv(3, scenario, recording=recording).reset(seed=seeds)
+
+
+def test_a_seed_of_more_than_64_bits_is_refused(env):
+    with pytest.raises(InvalidSetting, match=f"got {2**64}"):
+        env.reset(seed=2**64)
