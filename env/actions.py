@@ -49,15 +49,16 @@ class Choices:
         Raises:
             InvalidAction: If an index lies outside its space.
         """
-        indices, row = np.asarray(indices), 0
+        wrong = indices = np.asarray(indices)
         if indices.dtype.kind in "iu" and indices.shape[1:] == self._counts.shape:
             whole = np.ascontiguousarray(indices, dtype=np.int64)
             chosen = np.empty((len(self._counts), len(indices)))
             row = _choose_all()(whole, self._counts, self._padded, chosen)
-        if row >= 0:
-            sizes = tuple(self._counts.tolist())
-            raise InvalidAction(f"an action must lie in MultiDiscrete{sizes}, got {indices}")
-        return chosen
+            if row < 0:
+                return chosen
+            wrong = indices[row]
+        sizes = tuple(self._counts.tolist())
+        raise InvalidAction(f"an action must lie in MultiDiscrete{sizes}, got {wrong}")
 
     def indices(self, actions: Actions) -> NDArray[np.int64]:
         """Indices of actions, shape ``[B, P]``: the inverse of :meth:`values`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import Source
 from env.codec import Codec
-from env.presets import RECORDING
+from env.presets import RECORDING, named_scenario
 from env.rewards import RewardWeights, total
 
 Observations = NDArray[np.float32]
@@ -69,6 +69,10 @@ class World:
                 draws of hardware.
             recording: A recording or its path; the embedded pair's if ``None``.
             link_seed: Decides the links, together with the split.
+
+        Raises:
+            InvalidSetting: If a keep level was not recorded, or the link cannot be realised.
+            BrokenRecording: If the recording cannot be read or has no such split.
         """
         if not isinstance(recording, Recording):
             recording = load_recording(recording or RECORDING)
@@ -81,6 +85,29 @@ class World:
         link = _of_split(scenario.link, split)
         scenario = replace(scenario, link=link, hardware_draw=place)
         return World(scenario, realise_links(scenario, 3 * link_seed + place), own)
+
+    @staticmethod
+    def chosen(
+        scenario: Scenario | None,
+        choices: Mapping[str, Any],
+        split: str,
+        recording: str | Recording | None,
+    ) -> World:
+        """:meth:`load` for a scenario, or for that which choices name.
+
+        Args:
+            scenario: What is emulated, or ``None``.
+            choices: Arguments of :func:`env.presets.named_scenario`; none beside a scenario.
+            split: See :meth:`load`.
+            recording: See :meth:`load`.
+
+        Raises:
+            InvalidSetting: If there are choices beside a scenario, or as :meth:`load` does.
+            BrokenRecording: As :meth:`load` does.
+        """
+        if scenario is not None and choices:
+            raise InvalidSetting(f"scenario must stand alone, got {sorted(choices)} beside it")
+        return World.load(scenario or named_scenario(**choices), split, recording)
 
     def replay(self, size: int) -> ReplaySource:
         """A source of recorded outcomes for ``size`` sessions."""

@@ -13,7 +13,6 @@ from covspec_core.recording import Recording
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source
 from env.play import Play, Step, World, keys_of
-from env.presets import named_scenario
 from env.render import Timeline
 from env.rewards import RewardWeights
 from env.tokens import TokenPlay
@@ -34,10 +33,14 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         reward: Weights of the reward's terms; time alone if ``None``.
         source: Outcomes for one session, such as a ``LiveSource``; the recording if ``None``.
         render_mode: ``ansi`` or ``rgb_array``.
-        **choices: Arguments of :func:`env.presets.named_scenario`.
+        **choices: Arguments of :func:`env.presets.named_scenario`; none beside ``scenario``.
+
+    Raises:
+        InvalidSetting: If a setting breaks its rule.
+        BrokenRecording: If the recording cannot be read or has no such split.
     """
 
-    _seen_by: type[Play] = Play
+    _play_type: type[Play] = Play
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
@@ -53,8 +56,8 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             modes = self.metadata["render_modes"]
             raise InvalidSetting(f"render_mode must be one of {modes}, got {render_mode!r}")
-        world = World.load(scenario or named_scenario(**choices), split, recording)
-        self.play = self._seen_by(world, source or world.replay(1), 1, reward or RewardWeights())
+        world = World.chosen(scenario, choices, split, recording)
+        self.play = self._play_type(world, source or world.replay(1), 1, reward or RewardWeights())
         self.observation_space = self.play.observation_space
         self.action_space = self.play.action_space
         self.render_mode = render_mode
@@ -131,4 +134,4 @@ class CoVSpecTokenEnv(CoVSpecEnv):
     :class:`env.tokens.TokenPlay` for actions and observations, and for what in them is near.
     """
 
-    _seen_by = TokenPlay
+    _play_type = TokenPlay

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import InvalidAction, InvalidSetting
 from covspec_core.records import ROUND, result_of
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Status
@@ -99,9 +99,11 @@ class Blocks:
         """Decide on some blocks, with choices ``[k, P]``; the sessions whose blocks are done.
 
         Raises:
-            InvalidAction: If an index lies outside its space.
+            InvalidAction: If an index lies outside its space, or choices do not come for all.
         """
         choice, keep, width = self._codec.values(indices)
+        if len(choice) != len(rows):
+            raise InvalidAction(f"actions must come for {len(rows)} sessions, got {len(choice)}")
         place, begins = self._sessions.place, self.length[rows] == 0
         self._keep[rows] = np.where(self._sessions.fresh[rows] & begins, keep, place.keep[rows])
         self._width[rows], self._gives_up[rows] = width, (choice == GIVE_UP) & ~begins

@@ -14,7 +14,6 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.recording import Recording
 from covspec_core.scenario import Scenario
 from env.play import Observations, Play, World, keys_of
-from env.presets import named_scenario
 from env.rewards import RewardWeights
 from env.tokens import TokenPlay
 
@@ -32,11 +31,16 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         split: ``train``, ``validation`` or ``test``.
         recording: A recording or its path; the embedded pair's if ``None``.
         reward: Weights of the reward's terms; time alone if ``None``.
-        world: Scenario, links and requests already loaded; the four above are ignored then.
-        **choices: Arguments of :func:`env.presets.named_scenario`.
+        world: Scenario, links and requests already loaded; then nothing else may say what they are,
+            and ``split`` is not read.
+        **choices: Arguments of :func:`env.presets.named_scenario`; none beside ``scenario``.
+
+    Raises:
+        InvalidSetting: If a setting breaks its rule.
+        BrokenRecording: If the recording cannot be read or has no such split.
     """
 
-    _seen_by: type[Play] = Play
+    _play_type: type[Play] = Play
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
@@ -49,11 +53,16 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         world: World | None = None,
         **choices: Any,
     ) -> None:
-        world = world or World.load(scenario or named_scenario(**choices), split, recording)
+        if num_envs < 1:
+            raise InvalidSetting(f"num_envs must be >= 1, got {num_envs}")
+        also = choices | {"scenario": scenario, "recording": recording}
+        if world is None:
+            world = World.chosen(scenario, choices, split, recording)
+        elif given := sorted(name for name, value in also.items() if value is not None):
+            raise InvalidSetting(f"world must stand alone, got {given} beside it")
         self.num_envs = num_envs
-        self.play = self._seen_by(
-            world, world.replay(num_envs), num_envs, reward or RewardWeights()
-        )
+        source = world.replay(num_envs)
+        self.play = self._play_type(world, source, num_envs, reward or RewardWeights())
         self.single_observation_space = self.play.observation_space
         self.single_action_space = self.play.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -130,7 +139,7 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 class CoVSpecTokenVectorEnv(CoVSpecVectorEnv):
     """``num_envs`` sessions, decided token by token; see :class:`env.single.CoVSpecTokenEnv`."""
 
-    _seen_by = TokenPlay
+    _play_type = TokenPlay
 
 
 BATCHES: Final[dict[str, type[CoVSpecVectorEnv]]] = {
