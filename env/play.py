@@ -31,7 +31,7 @@ Observations = NDArray[np.float32]
 
 
 class Step(NamedTuple):
-    """One round of every session, before any new one begins."""
+    """A step of every session, before any new one begins: all shapes ``[B]``, or ``[B, F]``."""
 
     observations: Observations
     rewards: Floats
@@ -143,6 +143,11 @@ class Play:
         source: Outcomes.
         size: Number of sessions.
         weights: Weights of the reward's terms.
+
+    Attributes:
+        sessions: The engine's.
+        codec: Of observations and actions.
+        edge_only_s: Seconds in which the edge alone would answer the sessions, shape ``[B]``.
     """
 
     def __init__(
@@ -176,11 +181,21 @@ class Play:
         self._base[own], self._episode[own] = base, 0
 
     def begin(self, rows: Ints) -> None:
-        """Begin the next episode in some rows."""
+        """Begin the next episode in some rows.
+
+        Raises:
+            InvalidSetting: If time is rewarded, but what the edge alone would take is not known.
+            LinkTimeout: If a link stays dead beyond the scenario's deadline.
+        """
         self.sessions.begin(rows, mix(self._base[rows], self._episode[rows]))
         self._episode[rows] += np.uint64(1)
         self._clock_s[rows] = 0.0
         self.edge_only_s[rows] = self.sessions.edge_only_s(rows)
+        if self._weights.time > 0 and np.isnan(self.edge_only_s[rows]).any():
+            raise InvalidSetting(
+                "reward.time must be 0 where a source does not know the lengths of its answers "
+                f"beforehand (Request.tokens), got {self._weights.time}"
+            )
 
     def observe(self) -> Observations:
         """Observations of all sessions, ``[B, F]``."""
@@ -192,13 +207,25 @@ class Play:
 
     def masks(self) -> Bools:
         """Choices of all sessions that are not pointless; see :meth:`env.codec.Codec.masks`."""
-        play = self.sessions
-        branches = not play.scenario.post_verify
-        return self.codec.masks(play.status(), play.limit - play.place.position, branches)
+        sessions = self.sessions
+        left, branches = sessions.limit - sessions.place.position, not sessions.scenario.post_verify
+        return self.codec.masks(sessions.status(), left, branches)
 
     def step(self, indices: NDArray[np.integer]) -> Step:
-        """Play one round everywhere; sessions that are done must be begun again."""
-        result = self.sessions.play(self.codec.decode(indices))
+        """Play one round everywhere; sessions that are done must be begun again.
+
+        Args:
+            indices: Actions, shape ``[B, P]``.
+
+        Raises:
+            InvalidAction: If an index lies outside its space, or actions do not come for all.
+            SessionOver: If a session is done.
+            LinkTimeout: If a link stays dead beyond the scenario's deadline.
+        """
+        return self._step_of(self.sessions.play(self.codec.decode(indices)))
+
+    def _step_of(self, result: RoundResult) -> Step:
+        """What is seen and earned behind a round, or at token level a step of it."""
         now_s = self.sessions.now_s
         elapsed_s, self._clock_s = now_s - self._clock_s, now_s.copy()
         terms = self._weights.terms(result, elapsed_s, self.edge_only_s)

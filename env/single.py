@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.recording import Recording
+from covspec_core.replay import ReplaySource
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source
 from env.play import Play, Step, World, keys_of
@@ -26,12 +27,17 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
     request. The reward of a round is minus its virtual seconds over the session's edge-only
     seconds, so the undiscounted return is ``-1 / speedup``.
 
+    ``reset`` tells ``edge_only_s``, the seconds in which the edge alone would answer the session;
+    ``step`` tells the ``round`` (a :class:`~covspec_core.rounds.RoundResult` in plain numbers), the
+    ``terms`` of the reward and, at the end, the session's ``speedup``. Sessions end, none is cut.
+
     Args:
         scenario: What is emulated; built from ``choices`` if ``None``.
         split: ``train``, ``validation`` or ``test``.
         recording: A recording or its path; the embedded pair's if ``None``.
         reward: Weights of the reward's terms; time alone if ``None``.
         source: Outcomes for one session, such as a ``LiveSource``; the recording if ``None``.
+            Time can be rewarded only if its requests bring the lengths of their answers.
         render_mode: ``ansi`` or ``rgb_array``.
         **choices: Arguments of :func:`env.presets.named_scenario`; none beside ``scenario``.
 
@@ -49,7 +55,7 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         split: str = "train",
         recording: str | Recording | None = None,
         reward: RewardWeights | None = None,
-        source: Source | None = None,
+        source: Source | ReplaySource | None = None,
         render_mode: str | None = None,
         **choices: Any,
     ) -> None:
@@ -74,7 +80,7 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
             options: Not used.
 
         Raises:
-            InvalidSetting: If the seed has more than 64 bits.
+            InvalidSetting: If the seed has more than 64 bits, or see :meth:`env.play.Play.begin`.
             LinkTimeout: If the link stays dead beyond the scenario's deadline.
         """
         super().reset(seed=seed)
@@ -120,7 +126,7 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         return info
 
     def render(self) -> Any:
-        """The session's last rounds as text or as an image, shape ``[height, width, 3]``."""
+        """The last rounds: text, or bytes ``[HEIGHT, WIDTH, 3]`` as in :mod:`env.picture`."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() was called without a render_mode; nothing is drawn")
             return None
@@ -130,8 +136,9 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
 class CoVSpecTokenEnv(CoVSpecEnv):
     """Decide after every drafted token of a session: go on, send, or give up.
 
-    The same sessions, engine and rewards as :class:`CoVSpecEnv`; see
-    :class:`env.tokens.TokenPlay` for actions and observations, and for what in them is near.
+    The same sessions, engine and rewards as :class:`CoVSpecEnv`; :class:`env.tokens.Blocks` says
+    what actions do and observations show. Where a step drafts and nothing is played, ``round`` in
+    ``info`` holds zeros.
     """
 
     _play_type = TokenPlay

@@ -24,7 +24,7 @@ from covspec_core.source import Source
 from env.actions import GIVE_UP, GO_ON
 from env.codec import Codec
 from env.play import Observations, Play, Step, World
-from env.rewards import RewardWeights, total
+from env.rewards import RewardWeights
 
 
 class Blocks:
@@ -178,19 +178,11 @@ class TokenPlay(Play):
     def step(self, indices: NDArray[np.integer]) -> Step:
         """Decide on every block; sessions that are done must be begun again.
 
-        Raises:
-            InvalidAction: If an index lies outside its space.
+        Raises: As :meth:`Play.step`.
         """
         rounds = np.zeros(len(self._all), ROUND)
         rows = self.blocks.step(self._all, indices)
         if rows.size:
             rounds[rows] = self.sessions.play_some(rows, self.blocks.actions(rows))
             self.blocks.drop(rows)
-        return self._step_of(rounds)
-
-    def _step_of(self, rounds: NDArray[np.void]) -> Step:
-        result, now_s = result_of(rounds), self.sessions.now_s
-        elapsed_s, self._clock_s = now_s - self._clock_s, now_s.copy()
-        terms = self._weights.terms(result, elapsed_s, self.edge_only_s)
-        rewards = total(terms, len(now_s))
-        return Step(self.observe(), rewards, result.session_done, result, terms)
+        return self._step_of(result_of(rounds))

@@ -110,7 +110,12 @@ class CoVSpecVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     ) -> tuple[
         Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
     ]:
-        """Play one round in every session; see :meth:`env.single.CoVSpecEnv.step`."""
+        """Play one round in every session; see :meth:`env.single.CoVSpecEnv.step`.
+
+        ``infos`` hold columns: ``round`` is a :class:`~covspec_core.rounds.RoundResult`, ``terms``
+        those of the rewards. Where sessions ended ``final_obs`` and ``speedup`` are theirs, as the
+        masks ``_final_obs`` and ``_speedup`` say.
+        """
         step = self.play.step(actions)
         infos: dict[str, Any] = {"round": step.result, "terms": step.terms}
         observations = step.observations

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
+from covspec_core.live import LiveSource
 from covspec_core.rounds import RoundResult
+from env.play import World
 from env.rewards import RewardWeights
 from env.single import CoVSpecEnv
 from env.vector import CoVSpecVectorEnv
-from tests.core.conftest import make_scenario
+from tests.core.conftest import LIMIT, make_pair, make_requests, make_scenario
 from tests.env.conftest import LINKS, play, some_actions
 
 EVERYTHING = RewardWeights(1.0, 0.5, 0.3, 0.2, 0.1)
@@ -179,3 +181,34 @@ def test_seeds_that_are_none_are_refused(scenario, recording, seeds, said):
 def test_a_seed_of_more_than_64_bits_is_refused(env):
     with pytest.raises(InvalidSetting, match=f"got {2**64}"):
         env.reset(seed=2**64)
+
+
+def live_source(scenario, recording, known):
+    """Live models that answer what a recording holds; the lengths of their answers known or not."""
+    replay, requests = World.load(scenario, recording=recording).replay(1), make_requests(15)
+    own = recording.only("train")
+
+    def chosen(key):
+        row = replay.pick(np.array([key], dtype=np.uint64))[0]
+        request = next(r for r in requests if r.key == own.key[row])
+        return replace(request, tokens=int(own.length[row]) if known else None)
+
+    return LiveSource(make_pair(), scenario.protocol, 1.0, LIMIT, chosen)
+
+
+def test_live_models_give_the_steps_of_their_recording(recording):
+    scenario = make_scenario("coupled", requests=2)
+    live = CoVSpecEnv(scenario, recording=recording, source=live_source(scenario, recording, True))
+    replay = CoVSpecEnv(scenario, recording=recording)
+    for one, other in zip(play(live, 2), play(replay, 2), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        assert one[1:] == other[1:]
+
+
+def test_time_is_no_reward_where_the_edge_alone_is_not_known(recording):
+    scenario = make_scenario("coupled", requests=2)
+    terms = {"recording": recording, "source": live_source(scenario, recording, False)}
+    with pytest.raises(InvalidSetting, match=r"reward\.time must be 0 .*, got 1\.0"):
+        CoVSpecEnv(scenario, **terms).reset(seed=0)
+    env = CoVSpecEnv(scenario, reward=RewardWeights(time=0.0, megabytes=1.0), **terms)
+    assert all(reward < 0 for _, reward, _ in play(env, 0)[1:])
