@@ -1,113 +1,20 @@
-"""Layout and ranges of observations and actions: here and nowhere else."""
+"""The spaces of an environment, and the way there and back: statuses in, actions out."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
-from types import ModuleType
-from typing import Any, Final, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import (
-    CHANCES,
-    GATE_OFF,
-    STATUS_FIELDS,
-    Actions,
-    Bools,
-    Floats,
-    Ints,
-    Status,
-    constant,
-)
+from covspec_core.errors import InvalidSetting, PolicyMismatch
+from covspec_core.rounds import GATE_OFF, Actions, Bools, Floats, Ints, Status, constant
 from covspec_core.scenario import Scenario
-
-VERSION = 4
-RANGES: dict[str, tuple[float, float]] = {
-    "up_bps": (1e3, 1e10),
-    "down_bps": (1e3, 1e10),
-    "rtt_s": (1e-3, 10.0),
-    "device_factor": (0.1, 10.0),
-    "edge_factor": (0.1, 10.0),
-    "device_wait_s": (0.0, 2.0),
-    "edge_wait_s": (0.0, 4.0),
-    "cover_rank": (1.0, 1e3),
-    "up_trend": (-4.0, 4.0),
-    "down_trend": (-4.0, 4.0),
-    "acceptance": (0.0, 1.0),
-    "accepted": (0.0, 16.0),
-    "drafted": (0.0, 16.0),
-    "rejected": (0.0, 1.0),
-    "margin": (0.0, 1.0),
-    "margin_mean": (0.0, 1.0),
-    "entropy": (0.0, 6.0),
-    "entropy_mean": (0.0, 6.0),
-    "hit_rate": (0.0, 1.0),
-    "ready": (0.0, 16.0),
-    "awake": (0.0, 1.0),
-    "next_margin": (0.0, 1.0),
-    "next_entropy": (0.0, 6.0),
-    **{f"chance_{n}": (0.0, 1.0) for n in CHANCES},
-    "skipped_run": (0.0, 64.0),
-    "tokens": (0.0, 160.0),
-    "fresh": (0.0, 1.0),
-    "keep": (0.0, 1.0),
-    "streaming": (0.0, 1.0),
-    "prompt_tokens": (0.0, 64.0),
-    "relevance_entropy": (0.0, 8.0),
-    "activity_mean": (0.0, 2.0),
-    "token_bytes": (1.0, 1e7),
-    "refusal_bytes": (1.0, 1e7),
-    "edge_step_s": (1e-2, 1.0),
-    "draft_cost": (1e-2, 1.0),
-    "keep_cost": (1e-3, 1.0),
-    "position_cost": (1e-3, 1.0),
-}
-"""Value of each status field that becomes 0, and the one that becomes 1; clipped beyond."""
-BLOCK_RANGES: dict[str, tuple[float, float]] = {
-    "block": (0.0, 16.0),
-    "standing": (0.0, 1.0),
-    "reach": (0.0, 1.0),
-}
-"""The same at token level, of the block in hand: its tokens, the foreseen chance that all of them
-stand, and that of one token more."""
-LEVELS: Final = ("round", "token")
-GO_ON, SEND, GIVE_UP = range(3)
-"""Choices behind a drafted token."""
-LOGARITHMIC = frozenset(
-    (
-        "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
-        "token_bytes", "refusal_bytes", "edge_step_s", "draft_cost", "keep_cost", "position_cost",
-    )
-)  # fmt: skip
-
-
-@cache
-def _loops() -> ModuleType:
-    """Compiled loops, which load numba: the first observation does."""
-    from env import loops
-
-    return loops
-
-
-class _Ranges(NamedTuple):
-    """How statuses become observations, shape ``[F]`` each; see :func:`env.loops.scale_all`."""
-
-    columns: Ints
-    logs: Bools
-    shift: Floats
-    scale: Floats
-
-
-class _Choices(NamedTuple):
-    """What indices stand for: names of optional parts, and as :func:`env.loops.choose_all` asks."""
-
-    optional: tuple[str, ...]
-    counts: Ints
-    levels: Floats
+from env.actions import GIVE_UP, GO_ON, LEVELS, SEND, Choices
+from env.observations import BLOCK_RANGES, RANGES, VERSION, Scaling
 
 
 @dataclass(frozen=True)
@@ -124,7 +31,7 @@ class Codec:
         stop_levels: Chances below which a block ends, likewise.
         level: When decisions fall, one of ``LEVELS``: before a round, or behind every token of it.
         fields: Status fields of an observation, in order; at token level those of the block too.
-        version: Of the ranges in this module.
+        version: Of the ranges in :mod:`env.observations`.
     """
 
     keep_levels: tuple[float, ...]
@@ -153,28 +60,16 @@ class Codec:
         looked_at = {
             "gate_threshold": np.full(most, self.gate_threshold),
             "draft_length": np.resize(self.draft_lengths, most),
-        } | self._padded
+        } | {name: np.resize(levels, most) for name, levels in self.parts.items()}
         Actions(**{name: values for name, values in looked_at.items() if name != "choice"})
 
     @cached_property
-    def _padded(self) -> dict[str, NDArray[Any]]:
-        """Choices of every part, repeated until all have as many."""
-        most = max(self.sizes)
-        return {name: np.resize(levels, most) for name, levels in self.parts.items()}
+    def _scaling(self) -> Scaling:
+        return Scaling(self.fields)
 
     @cached_property
-    def _ranges(self) -> _Ranges:
-        names, ranges = [*STATUS_FIELDS, *BLOCK_RANGES], RANGES | BLOCK_RANGES
-        low, high = np.array([ranges[name] for name in self.fields]).T
-        logs = np.array([name in LOGARITHMIC for name in self.fields])
-        low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
-        columns = np.array([names.index(name) for name in self.fields])
-        return _Ranges(columns, logs, low, 1.0 / (high - low))
-
-    @cached_property
-    def _choices(self) -> _Choices:
-        levels = np.array(list(self._padded.values()), dtype=np.float64)
-        return _Choices(tuple(self.parts)[3:], np.array(self.sizes), levels)
+    def _choices(self) -> Choices:
+        return Choices(self.parts)
 
     @staticmethod
     def of(scenario: Scenario) -> Codec:
@@ -267,33 +162,18 @@ class Codec:
             blocks: At token level, the blocks in hand as ``BLOCK_RANGES`` names them, ``[B, 3]``.
 
         Raises:
-            InvalidStatus: If a value is NaN or infinite.
+            InvalidStatus: If a value that is shown is NaN or infinite.
         """
         told = status.values if blocks is None else np.concatenate([status.values, blocks], axis=1)
-        observations = np.empty((len(status), len(self.fields)), np.float32)
-        row = _loops().scale_all(told, *self._ranges, observations)
-        if row >= 0:
-            values = told[row, self._ranges.columns]
-            column = np.flatnonzero(~np.isfinite(values))[0]
-            value = values[column]
-            raise InvalidStatus(f"status {self.fields[column]} must be finite, got {value}")
-        return observations
+        return self._scaling.observations(told)
 
     def index(self, actions: Actions) -> NDArray[np.int64]:
-        """Indices of actions, shape ``[B, P]``: the inverse of :meth:`decode`.
+        """Indices of actions, shape ``[B, P]``: the inverse of :meth:`decode`, at round level.
 
         Raises:
             InvalidAction: If a value is none of the choices.
         """
-        columns = []
-        for name, choices in self.parts.items():
-            values = getattr(actions, name)
-            same = np.isclose(values[:, None], choices)
-            wrong = ~same.any(1)
-            if wrong.any():
-                raise InvalidAction(f"{name} must be one of {choices}, got {values[wrong][0]}")
-            columns.append(same.argmax(1))
-        return np.stack(columns, axis=1)
+        return self._choices.indices(actions)
 
     def values(self, indices: NDArray[np.integer]) -> Floats:
         """What indices ``[B, P]`` choose in every part, shape ``[P, B]``.
@@ -301,15 +181,7 @@ class Codec:
         Raises:
             InvalidAction: If an index lies outside its space.
         """
-        indices, row = np.asarray(indices), 0
-        _, counts, levels = self._choices
-        if indices.dtype.kind in "iu" and indices.shape[1:] == counts.shape:
-            whole = np.ascontiguousarray(indices, dtype=np.int64)
-            chosen = np.empty((len(counts), len(indices)))
-            row = _loops().choose_all(whole, counts, levels, chosen)
-        if row >= 0:
-            raise InvalidAction(f"an action must lie in MultiDiscrete{self.sizes}, got {indices}")
-        return chosen
+        return self._choices.values(indices)
 
     def decode(self, indices: NDArray[np.integer]) -> Actions:
         """Actions of every session from indices, shape ``[B, P]``, at round level.
@@ -318,8 +190,9 @@ class Codec:
             InvalidAction: If an index lies outside its space.
         """
         assert self.level == "round"
-        chosen = self.values(indices)
-        optional = dict(zip(self._choices.optional, chosen[3:], strict=True))
+        choices = self._choices
+        chosen = choices.values(indices)
+        optional = dict(zip(choices.names[3:], chosen[3:], strict=True))
         return Actions.known(
             keep=chosen[0],
             draft_length=chosen[1].astype(np.int64),

@@ -1,4 +1,4 @@
-"""The compiled loops of :class:`env.codec.Codec`; importing them loads numba."""
+"""Compiled loops of :mod:`env.observations` and :mod:`env.actions`; importing them loads numba."""
 
 from __future__ import annotations
 

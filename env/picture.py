@@ -159,8 +159,8 @@ def _draw_span(canvas: _Canvas, scope: _Scope, span: Span) -> None:
         return
     canvas.box(x0, top + 4, max(x1 - 0.5, x0 + 0.5), bottom - 4, colour)
     if span.note and x1 - x0 > canvas.width(span.note, 10) + 3:
-        dark = span.kind == "verify"
-        canvas.text((x0 + x1) / 2, (top + bottom) / 2, span.note, 10, "white" * dark or INK, "mm")
+        ink = "white" if span.kind == "verify" else INK
+        canvas.text((x0 + x1) / 2, (top + bottom) / 2, span.note, 10, ink, "mm")
 
 
 def _draw_frame(canvas: _Canvas) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -23,14 +24,14 @@ from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import Source
 from env.codec import Codec
-from env.presets import RECORDING
+from env.presets import RECORDING, named_scenario
 from env.rewards import RewardWeights, total
 
 Observations = NDArray[np.float32]
 
 
 class Step(NamedTuple):
-    """One round of every session, before any new one begins."""
+    """A step of every session, before any new one begins: all shapes ``[B]``, or ``[B, F]``."""
 
     observations: Observations
     rewards: Floats
@@ -68,6 +69,10 @@ class World:
                 draws of hardware.
             recording: A recording or its path; the embedded pair's if ``None``.
             link_seed: Decides the links, together with the split.
+
+        Raises:
+            InvalidSetting: If a keep level was not recorded, or the link cannot be realised.
+            BrokenRecording: If the recording cannot be read or has no such split.
         """
         if not isinstance(recording, Recording):
             recording = load_recording(recording or RECORDING)
@@ -80,6 +85,29 @@ class World:
         link = _of_split(scenario.link, split)
         scenario = replace(scenario, link=link, hardware_draw=place)
         return World(scenario, realise_links(scenario, 3 * link_seed + place), own)
+
+    @staticmethod
+    def chosen(
+        scenario: Scenario | None,
+        choices: Mapping[str, Any],
+        split: str,
+        recording: str | Recording | None,
+    ) -> World:
+        """:meth:`load` for a scenario, or for that which choices name.
+
+        Args:
+            scenario: What is emulated, or ``None``.
+            choices: Arguments of :func:`env.presets.named_scenario`; none beside a scenario.
+            split: See :meth:`load`.
+            recording: See :meth:`load`.
+
+        Raises:
+            InvalidSetting: If there are choices beside a scenario, or as :meth:`load` does.
+            BrokenRecording: As :meth:`load` does.
+        """
+        if scenario is not None and choices:
+            raise InvalidSetting(f"scenario must stand alone, got {sorted(choices)} beside it")
+        return World.load(scenario or named_scenario(**choices), split, recording)
 
     def replay(self, size: int) -> ReplaySource:
         """A source of recorded outcomes for ``size`` sessions."""
@@ -94,6 +122,19 @@ def _of_split(link: Channel, split: str) -> Channel:
     return replace(link, split=split) if isinstance(link, TraceLink) else link
 
 
+def keys_of(seeds: Iterable[Any]) -> Keys:
+    """Seeds of sessions as the engine takes them, shape ``[k]``.
+
+    Raises:
+        InvalidSetting: If one is no integer of 64 bits.
+    """
+    seeds = list(seeds)
+    for seed in seeds:
+        if not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 2**64:
+            raise InvalidSetting(f"a seed must be an integer in [0, 2^64), got {seed!r}")
+    return np.array(seeds, dtype=np.uint64)
+
+
 class Play:
     """``B`` sessions as an environment sees them.
 
@@ -102,6 +143,11 @@ class Play:
         source: Outcomes.
         size: Number of sessions.
         weights: Weights of the reward's terms.
+
+    Attributes:
+        sessions: The engine's.
+        codec: Of observations and actions.
+        edge_only_s: Seconds in which the edge alone would answer the sessions, shape ``[B]``.
     """
 
     def __init__(
@@ -124,17 +170,32 @@ class Play:
         """Choices of an action."""
         return self.codec.action_space
 
-    def seed(self, base: Keys) -> None:
-        """Forget all episodes; the next ones follow from these seeds alone."""
-        self._base[:] = base
-        self._episode[:] = 0
+    def seed(self, base: Keys, rows: Ints | None = None) -> None:
+        """Forget all episodes; the next ones follow from these seeds alone.
+
+        Args:
+            base: Seeds, shape ``[k]``.
+            rows: Whose they are, shape ``[k]``; of all sessions if ``None``.
+        """
+        own = slice(None) if rows is None else rows
+        self._base[own], self._episode[own] = base, 0
 
     def begin(self, rows: Ints) -> None:
-        """Begin the next episode in some rows."""
+        """Begin the next episode in some rows.
+
+        Raises:
+            InvalidSetting: If time is rewarded, but what the edge alone would take is not known.
+            LinkTimeout: If a link stays dead beyond the scenario's deadline.
+        """
         self.sessions.begin(rows, mix(self._base[rows], self._episode[rows]))
         self._episode[rows] += np.uint64(1)
         self._clock_s[rows] = 0.0
         self.edge_only_s[rows] = self.sessions.edge_only_s(rows)
+        if self._weights.time > 0 and np.isnan(self.edge_only_s[rows]).any():
+            raise InvalidSetting(
+                "reward.time must be 0 where a source does not know the lengths of its answers "
+                f"beforehand (Request.tokens), got {self._weights.time}"
+            )
 
     def observe(self) -> Observations:
         """Observations of all sessions, ``[B, F]``."""
@@ -146,13 +207,25 @@ class Play:
 
     def masks(self) -> Bools:
         """Choices of all sessions that are not pointless; see :meth:`env.codec.Codec.masks`."""
-        play = self.sessions
-        branches = not play.scenario.post_verify
-        return self.codec.masks(play.status(), play.limit - play.place.position, branches)
+        sessions = self.sessions
+        left, branches = sessions.limit - sessions.place.position, not sessions.scenario.post_verify
+        return self.codec.masks(sessions.status(), left, branches)
 
     def step(self, indices: NDArray[np.integer]) -> Step:
-        """Play one round everywhere; sessions that are done must be begun again."""
-        result = self.sessions.play(self.codec.decode(indices))
+        """Play one round everywhere; sessions that are done must be begun again.
+
+        Args:
+            indices: Actions, shape ``[B, P]``.
+
+        Raises:
+            InvalidAction: If an index lies outside its space, or actions do not come for all.
+            SessionOver: If a session is done.
+            LinkTimeout: If a link stays dead beyond the scenario's deadline.
+        """
+        return self._step_of(self.sessions.play(self.codec.decode(indices)))
+
+    def _step_of(self, result: RoundResult) -> Step:
+        """What is seen and earned behind a round, or at token level a step of it."""
         now_s = self.sessions.now_s
         elapsed_s, self._clock_s = now_s - self._clock_s, now_s.copy()
         terms = self._weights.terms(result, elapsed_s, self.edge_only_s)

@@ -1,6 +1,6 @@
 """Named scenarios: the YAML files under ``conf/`` as typed objects, without Hydra.
 
-The same files are the choices of the Hydra groups ``profile`` and ``link``, so that
+The same files are the choices of the Hydra groups ``profile``, ``link`` and ``protocol``, so that
 ``gymnasium.make("CoVSpec-v0", link="bursty")`` and ``train.py scenario=bursty`` mean one thing.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -68,11 +68,30 @@ T = TypeVar("T")
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """A dataclass from plain values.
 
+    Args:
+        cls: The dataclass.
+        values: Its fields by name, as a YAML file holds them; those that are ``UNSET`` are missing.
+        where: Where they stand, for errors.
+
     Raises:
         InvalidSetting: If a name is unknown, one is missing, or the class refuses a value.
     """
     known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
     values = {name: value for name, value in values.items() if value != UNSET}
+    _require_names(known, values, where)
+    hints = get_type_hints(cls)
+    typed = {name: _typed(v, hints[name], f"{where}.{name}") for name, v in values.items()}
+    for name, value in typed.items():
+        if not _fits(value, hints[name]):
+            kind = known[name].type
+            raise InvalidSetting(f"{where}: {name} must be a value of type {kind}, got {value!r}")
+    try:
+        return cls(**typed)
+    except TypeError as error:
+        raise InvalidSetting(f"{where}: {error}") from error
+
+
+def _require_names(known: Mapping[str, Field[Any]], values: Mapping[str, Any], where: str) -> None:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise InvalidSetting(f"{where} allows {sorted(known)}, got unknown {unknown}")
@@ -86,16 +105,6 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     ]
     if missing:
         raise InvalidSetting(f"{where} needs {missing}, got only {sorted(values)}")
-    hints = get_type_hints(cls)
-    lists = {name: _typed(v, hints[name], f"{where}.{name}") for name, v in values.items()}
-    for name, value in lists.items():
-        if not _fits(value, hints[name]):
-            kind = known[name].type
-            raise InvalidSetting(f"{where}: {name} must be a value of type {kind}, got {value!r}")
-    try:
-        return cls(**lists)
-    except TypeError as error:
-        raise InvalidSetting(f"{where}: {error}") from error
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -113,7 +122,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
-PLAIN: dict[Any, type] = {float: Real, int: Integral, str: str, bool: bool, NoneType: NoneType}
+_PLAIN: dict[Any, type] = {float: Real, int: Integral, str: str, bool: bool, NoneType: NoneType}
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -124,7 +133,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is UnionType:
         return any(_fits(value, part) for part in parts)
     is_flag = isinstance(value, bool) and hint in (float, int)
-    kind = hint if is_dataclass(hint) and isinstance(hint, type) else PLAIN.get(hint, object)
+    kind = hint if is_dataclass(hint) and isinstance(hint, type) else _PLAIN.get(hint, object)
     return not is_flag and isinstance(value, kind)
 
 
@@ -162,6 +171,12 @@ def build_scenario(
     **choices: Any,
 ) -> Scenario:
     """A scenario from plain values; several links are mixed in equal shares.
+
+    Args:
+        profile: Fields of :class:`~covspec_core.profile.HardwareProfile`.
+        links: What :func:`build_link` takes, by the name of a link.
+        protocol_values: Fields of :class:`ProtocolSettings`.
+        **choices: Other fields of :class:`~covspec_core.scenario.Scenario`.
 
     Raises:
         InvalidSetting: If a name is unknown or a value is wrong.
@@ -205,6 +220,12 @@ def named_scenario(
     **choices: Any,
 ) -> Scenario:
     """A scenario from the names of configuration files.
+
+    Args:
+        link: A file of ``conf/link``, or several, mixed in equal shares.
+        profile: A file of ``conf/profile``.
+        protocol_name: A file of ``conf/protocol``.
+        **choices: Other fields of :class:`~covspec_core.scenario.Scenario`.
 
     Raises:
         InvalidSetting: If a name is unknown or a value is wrong.

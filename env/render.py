@@ -38,14 +38,14 @@ class Timeline:
         self._count = self._emitted = self._bytes_up = self._bytes_down = 0
         self._now_s = 0.0
 
-    def add(self, round: Mapping[str, Any]) -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         """Take in a round, as :meth:`covspec_core.rounds.RoundResult.row` gives it."""
         self._count += 1
-        self._rounds.append(Shown(self._count, self._now_s, round))
-        self._now_s = round["received_s"]
-        self._emitted += round["emitted"]
-        self._bytes_up += round["bytes_up"]
-        self._bytes_down += round["bytes_down"]
+        self._rounds.append(Shown(self._count, self._now_s, row))
+        self._now_s = row["received_s"]
+        self._emitted += row["emitted"]
+        self._bytes_up += row["bytes_up"]
+        self._bytes_down += row["bytes_down"]
 
     @property
     def title(self) -> str:

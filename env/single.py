@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.recording import Recording
+from covspec_core.replay import ReplaySource
 from covspec_core.scenario import Scenario
 from covspec_core.source import Source
-from env.play import Play, Step, World
-from env.presets import named_scenario
+from env.play import Play, Step, World, keys_of
 from env.render import Timeline
 from env.rewards import RewardWeights
 from env.tokens import TokenPlay
@@ -27,17 +27,26 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
     request. The reward of a round is minus its virtual seconds over the session's edge-only
     seconds, so the undiscounted return is ``-1 / speedup``.
 
+    ``reset`` tells ``edge_only_s``, the seconds in which the edge alone would answer the session;
+    ``step`` tells the ``round`` (a :class:`~covspec_core.rounds.RoundResult` in plain numbers), the
+    ``terms`` of the reward and, at the end, the session's ``speedup``. Sessions end, none is cut.
+
     Args:
         scenario: What is emulated; built from ``choices`` if ``None``.
         split: ``train``, ``validation`` or ``test``.
         recording: A recording or its path; the embedded pair's if ``None``.
         reward: Weights of the reward's terms; time alone if ``None``.
         source: Outcomes for one session, such as a ``LiveSource``; the recording if ``None``.
+            Time can be rewarded only if its requests bring the lengths of their answers.
         render_mode: ``ansi`` or ``rgb_array``.
-        **choices: Arguments of :func:`env.presets.named_scenario`.
+        **choices: Arguments of :func:`env.presets.named_scenario`; none beside ``scenario``.
+
+    Raises:
+        InvalidSetting: If a setting breaks its rule.
+        BrokenRecording: If the recording cannot be read or has no such split.
     """
 
-    _seen_by: type[Play] = Play
+    _play_type: type[Play] = Play
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
@@ -46,30 +55,40 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         split: str = "train",
         recording: str | Recording | None = None,
         reward: RewardWeights | None = None,
-        source: Source | None = None,
+        source: Source | ReplaySource | None = None,
         render_mode: str | None = None,
         **choices: Any,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             modes = self.metadata["render_modes"]
             raise InvalidSetting(f"render_mode must be one of {modes}, got {render_mode!r}")
-        world = World.load(scenario or named_scenario(**choices), split, recording)
-        self.play = self._seen_by(world, source or world.replay(1), 1, reward or RewardWeights())
+        world = World.chosen(scenario, choices, split, recording)
+        self.play = self._play_type(world, source or world.replay(1), 1, reward or RewardWeights())
         self.observation_space = self.play.observation_space
         self.action_space = self.play.action_space
         self.render_mode = render_mode
         self._timeline = Timeline(world.scenario)
+        self._seeded = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin a session; equal seeds give equal sessions."""
-        fresh = self._np_random is None
+        """Begin a session; equal seeds give equal sessions.
+
+        Args:
+            seed: Decides this session and those that follow; without one the next session follows.
+            options: Not used.
+
+        Raises:
+            InvalidSetting: If the seed has more than 64 bits, or see :meth:`env.play.Play.begin`.
+            LinkTimeout: If the link stays dead beyond the scenario's deadline.
+        """
         super().reset(seed=seed)
         if seed is not None:
-            self.play.seed(np.array([seed], dtype=np.uint64))
-        elif fresh:
+            self.play.seed(keys_of([seed]))
+        elif not self._seeded:
             self.play.seed(self.np_random.integers(2**63, size=1, dtype=np.uint64))
+        self._seeded = True
         self.play.begin(np.array([0]))
         self._timeline.clear()
         return self.play.observe()[0], {"edge_only_s": float(self.play.edge_only_s[0])}
@@ -107,7 +126,7 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         return info
 
     def render(self) -> Any:
-        """The session's last rounds as text or as an image, shape ``[height, width, 3]``."""
+        """The last rounds: text, or bytes ``[HEIGHT, WIDTH, 3]`` as in :mod:`env.picture`."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() was called without a render_mode; nothing is drawn")
             return None
@@ -117,8 +136,9 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
 class CoVSpecTokenEnv(CoVSpecEnv):
     """Decide after every drafted token of a session: go on, send, or give up.
 
-    The same sessions, engine and rewards as :class:`CoVSpecEnv`; see
-    :class:`env.tokens.TokenPlay` for actions and observations, and for what in them is near.
+    The same sessions, engine and rewards as :class:`CoVSpecEnv`; :class:`env.tokens.Blocks` says
+    what actions do and observations show. Where a step drafts and nothing is played, ``round`` in
+    ``info`` holds zeros.
     """
 
-    _seen_by = TokenPlay
+    _play_type = TokenPlay

@@ -15,15 +15,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import InvalidAction, InvalidSetting
 from covspec_core.records import ROUND, result_of
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Status
 from covspec_core.sessions import Sessions
 from covspec_core.source import Source
-from env.codec import GIVE_UP, GO_ON, Codec
+from env.actions import GIVE_UP, GO_ON
+from env.codec import Codec
 from env.play import Observations, Play, Step, World
-from env.rewards import RewardWeights, total
+from env.rewards import RewardWeights
 
 
 class Blocks:
@@ -98,9 +99,11 @@ class Blocks:
         """Decide on some blocks, with choices ``[k, P]``; the sessions whose blocks are done.
 
         Raises:
-            InvalidAction: If an index lies outside its space.
+            InvalidAction: If an index lies outside its space, or choices do not come for all.
         """
         choice, keep, width = self._codec.values(indices)
+        if len(choice) != len(rows):
+            raise InvalidAction(f"actions must come for {len(rows)} sessions, got {len(choice)}")
         place, begins = self._sessions.place, self.length[rows] == 0
         self._keep[rows] = np.where(self._sessions.fresh[rows] & begins, keep, place.keep[rows])
         self._width[rows], self._gives_up[rows] = width, (choice == GIVE_UP) & ~begins
@@ -175,19 +178,11 @@ class TokenPlay(Play):
     def step(self, indices: NDArray[np.integer]) -> Step:
         """Decide on every block; sessions that are done must be begun again.
 
-        Raises:
-            InvalidAction: If an index lies outside its space.
+        Raises: As :meth:`Play.step`.
         """
         rounds = np.zeros(len(self._all), ROUND)
         rows = self.blocks.step(self._all, indices)
         if rows.size:
             rounds[rows] = self.sessions.play_some(rows, self.blocks.actions(rows))
             self.blocks.drop(rows)
-        return self._step_of(rounds)
-
-    def _step_of(self, rounds: NDArray[np.void]) -> Step:
-        result, now_s = result_of(rounds), self.sessions.now_s
-        elapsed_s, self._clock_s = now_s - self._clock_s, now_s.copy()
-        terms = self._weights.terms(result, elapsed_s, self.edge_only_s)
-        rewards = total(terms, len(now_s))
-        return Step(self.observe(), rewards, result.session_done, result, terms)
+        return self._step_of(result_of(rounds))

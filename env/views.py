@@ -9,6 +9,7 @@ with one real number a part. Wrappers give the same views to a single environmen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any, Protocol
 
@@ -109,42 +110,38 @@ class BoxView:
         return np.minimum(levels, self._sizes - 1)
 
 
-VIEWS: dict[str, type[PartsView] | type[FlatView] | type[BoxView]] = {
+VIEWS: dict[str, Callable[[Codec], View]] = {
     "parts": PartsView,
     "flat": FlatView,
     "box": BoxView,
 }
 
 
-class FlatActions(
-    gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArray[np.int64]],
-    RecordConstructorArgs,
+class _ViewedActions(
+    gymnasium.ActionWrapper[NDArray[np.float32], Any, NDArray[np.int64]], RecordConstructorArgs
 ):
+    """A single environment whose actions are those of a view."""
+
+    _view_type: Callable[[Codec], View]
+
+    def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]) -> None:
+        RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+        self._view = self._view_type(env.unwrapped.play.codec)  # type: ignore[attr-defined]
+        self.action_space = self._view.space
+
+    def action(self, action: Any) -> NDArray[np.int64]:
+        """Indices of the parts."""
+        return self._view.indices(np.asarray(action)[None])[0]
+
+
+class FlatActions(_ViewedActions):
     """A single environment with a ``Discrete`` action, for DQN and its kin."""
 
-    def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]) -> None:
-        RecordConstructorArgs.__init__(self)
-        super().__init__(env)
-        self._view = FlatView(env.unwrapped.play.codec)  # type: ignore[attr-defined]
-        self.action_space = self._view.space
-
-    def action(self, action: np.int64) -> NDArray[np.int64]:
-        """Indices of the parts."""
-        return self._view.indices(np.asarray(action)[None])[0]
+    _view_type = FlatView
 
 
-class BoxActions(
-    gymnasium.ActionWrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]],
-    RecordConstructorArgs,
-):
+class BoxActions(_ViewedActions):
     """A single environment with a ``Box`` action, for SAC and its kin."""
 
-    def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]) -> None:
-        RecordConstructorArgs.__init__(self)
-        super().__init__(env)
-        self._view = BoxView(env.unwrapped.play.codec)  # type: ignore[attr-defined]
-        self.action_space = self._view.space
-
-    def action(self, action: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Indices of the parts."""
-        return self._view.indices(np.asarray(action)[None])[0]
+    _view_type = BoxView

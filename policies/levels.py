@@ -26,7 +26,7 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import provenance
 from covspec_core.replay import ASTRAY, ReplaySource
 from covspec_core.rounds import Bools, Ints
-from env.codec import GIVE_UP, LEVELS
+from env.actions import GIVE_UP, LEVELS
 from env.play import World
 from env.presets import named_scenario, preset
 from env.rewards import RewardWeights

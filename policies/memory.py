@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidSetting
-from env.codec import RANGES
+from env.observations import RANGES
 from env.presets import build
 
 MOST_ROUNDS = 64

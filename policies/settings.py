@@ -10,7 +10,7 @@ from typing import Any
 from covspec_core.errors import InvalidSetting
 from covspec_core.recording import SPLITS
 from covspec_core.scenario import Scenario
-from env.codec import LEVELS
+from env.actions import LEVELS
 from env.presets import build, build_scenario, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
@@ -147,7 +147,7 @@ class RunSettings:
         tracking: Where figures go.
         reward: Weights while learning.
         observation: What a learned controller sees.
-        level: When it decides, one of :data:`env.codec.LEVELS`.
+        level: When it decides, one of :data:`env.actions.LEVELS`.
         launcher: Where independent pieces of work run.
         seed: Of everything.
     """

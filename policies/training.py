@@ -79,7 +79,7 @@ class Trainer:
         validation_sessions: Sessions per validation.
         teacher: Gives the controller of a scenario to copy before learning.
         observation: What the controller sees.
-        level: When it decides, one of :data:`env.codec.LEVELS`.
+        level: When it decides, one of :data:`env.actions.LEVELS`.
 
     Raises:
         InvalidSetting: If level and other settings do not go together.

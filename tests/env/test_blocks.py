@@ -11,7 +11,8 @@ from covspec_core.records import SESSION
 from covspec_core.replay import ASTRAY
 from covspec_core.rounds import RoundResult
 from covspec_core.source import Place
-from env.codec import GIVE_UP, GO_ON, SEND, Codec
+from env.actions import GIVE_UP, GO_ON, SEND
+from env.codec import Codec
 from env.play import World
 from env.tokens import Blocks
 from tests.core.conftest import LIMIT, make_pair, make_recording, make_requests, make_scenario

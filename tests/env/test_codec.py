@@ -11,7 +11,8 @@ import pytest
 from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, PolicyMismatch
 from covspec_core.rounds import STATUS_FIELDS, Status
 from covspec_core.scenario import Scenario
-from env.codec import LOGARITHMIC, RANGES, VERSION, Codec
+from env.codec import Codec
+from env.observations import LOGARITHMIC, RANGES, VERSION
 from tests.core.conftest import make_scenario
 
 CODEC = Codec((0.0, 0.5, 1.0), (0, 2, 4), (0, 1, 2, 4))

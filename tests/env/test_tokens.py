@@ -14,7 +14,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 from covspec_core.errors import InvalidAction, InvalidSetting
 from covspec_core.live import LiveSource
 from covspec_core.rounds import Actions, RoundResult
-from env.codec import GIVE_UP, GO_ON, SEND
+from env.actions import GIVE_UP, GO_ON, SEND
 from env.play import World
 from env.single import CoVSpecTokenEnv
 from env.vector import CoVSpecTokenVectorEnv

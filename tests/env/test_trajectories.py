@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+from covspec_core.errors import InvalidSetting
+from covspec_core.live import LiveSource
 from covspec_core.rounds import RoundResult
+from env.play import World
 from env.rewards import RewardWeights
 from env.single import CoVSpecEnv
 from env.vector import CoVSpecVectorEnv
-from tests.core.conftest import make_scenario
+from tests.core.conftest import LIMIT, make_pair, make_requests, make_scenario
 from tests.env.conftest import LINKS, play, some_actions
 
 EVERYTHING = RewardWeights(1.0, 0.5, 0.3, 0.2, 0.1)
@@ -134,3 +137,78 @@ def test_a_single_environment_masks_as_its_row_of_a_batch(scenario, recording):
     action = np.array([1, 3, 0])
     batch.step(np.tile(action, (2, 1))), env.step(action)
     np.testing.assert_array_equal(batch.action_masks()[0], env.action_masks())
+
+
+def test_a_generator_that_was_looked_at_first_still_gives_sessions_of_their_own(
+    scenario, recording
+):
+    envs = [CoVSpecEnv(scenario, recording=recording) for _ in range(2)]
+    assert envs[0].np_random_seed != envs[1].np_random_seed
+    assert (envs[0].reset()[0] != envs[1].reset()[0]).any()
+
+
+def test_a_session_without_a_seed_of_its_own_follows_on_those_before(scenario, recording):
+    one, other = (CoVSpecVectorEnv(2, scenario, recording=recording) for _ in range(2))
+    one.reset(seed=5), other.reset(seed=5)
+    partly, whole = one.reset(seed=[None, 9])[0], other.reset()[0]
+    np.testing.assert_array_equal(partly[0], whole[0])
+    single = CoVSpecEnv(scenario, recording=recording)
+    np.testing.assert_array_equal(partly[1], single.reset(seed=9)[0])
+
+
+def test_a_batch_remembers_its_seed_as_gymnasium_does(scenario, recording):
+    envs = CoVSpecVectorEnv(2, scenario, recording=recording)
+    envs.reset(seed=np.int64(7))
+    assert envs.np_random_seed == 7
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([1, 2], "seeds must come for 3 sessions, got 2"),
+        ([1, 2, 3, 4], "seeds must come for 3 sessions, got 4"),
+        ([1, -2, 3], r"a seed must be an integer in \[0, 2\^64\), got -2"),
+        ([1, 2.5, 3], "got 2.5"),
+        (2**64 - 1, f"got {2**64}"),
+    ],
+    ids=str,
+)
+def test_seeds_that_are_none_are_refused(scenario, recording, seeds, said):
+    with pytest.raises(InvalidSetting, match=said):
+        CoVSpecVectorEnv(3, scenario, recording=recording).reset(seed=seeds)
+
+
+def test_a_seed_of_more_than_64_bits_is_refused(env):
+    with pytest.raises(InvalidSetting, match=f"got {2**64}"):
+        env.reset(seed=2**64)
+
+
+def live_source(scenario, recording, known):
+    """Live models that answer what a recording holds; the lengths of their answers known or not."""
+    replay, requests = World.load(scenario, recording=recording).replay(1), make_requests(15)
+    own = recording.only("train")
+
+    def chosen(key):
+        row = replay.pick(np.array([key], dtype=np.uint64))[0]
+        request = next(r for r in requests if r.key == own.key[row])
+        return replace(request, tokens=int(own.length[row]) if known else None)
+
+    return LiveSource(make_pair(), scenario.protocol, 1.0, LIMIT, chosen)
+
+
+def test_live_models_give_the_steps_of_their_recording(recording):
+    scenario = make_scenario("coupled", requests=2)
+    live = CoVSpecEnv(scenario, recording=recording, source=live_source(scenario, recording, True))
+    replay = CoVSpecEnv(scenario, recording=recording)
+    for one, other in zip(play(live, 2), play(replay, 2), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        assert one[1:] == other[1:]
+
+
+def test_time_is_no_reward_where_the_edge_alone_is_not_known(recording):
+    scenario = make_scenario("coupled", requests=2)
+    terms = {"recording": recording, "source": live_source(scenario, recording, False)}
+    with pytest.raises(InvalidSetting, match=r"reward\.time must be 0 .*, got 1\.0"):
+        CoVSpecEnv(scenario, **terms).reset(seed=0)
+    env = CoVSpecEnv(scenario, reward=RewardWeights(time=0.0, megabytes=1.0), **terms)
+    assert all(reward < 0 for _, reward, _ in play(env, 0)[1:])

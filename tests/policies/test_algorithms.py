@@ -10,7 +10,8 @@ import torch
 
 from covspec_core.engine import generate
 from covspec_core.errors import InvalidSetting, PolicyMismatch
-from env.codec import RANGES, Codec
+from env.codec import Codec
+from env.observations import RANGES
 from env.play import World
 from policies.algorithms.settings import KINDS, PPOSettings, QSettings, SACSettings, read_algorithm
 from policies.judging import judge

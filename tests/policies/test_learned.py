@@ -12,7 +12,8 @@ import pytest
 
 from covspec_core.errors import InvalidStatus, PolicyMismatch
 from covspec_core.provenance import ROOT
-from env.codec import RANGES, Codec
+from env.codec import Codec
+from env.observations import RANGES
 from policies.learned import LearnedController, load_controller
 from policies.networks import Network
 from tests.policies.conftest import make_trainer, random_network, status_with, toy_scenario

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidSetting
-from env.codec import RANGES
+from env.observations import RANGES
 from env.vector import CoVSpecVectorEnv
 from policies.memory import Memory, ObservationSettings
 from policies.vec_env import SB3VecEnv

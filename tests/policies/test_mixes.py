@@ -14,7 +14,8 @@ from covspec_core.constants import status_constants
 from covspec_core.errors import InvalidSetting
 from covspec_core.links.traces import TraceLink
 from covspec_core.rounds import RoundAction
-from env.codec import RANGES, Codec
+from env.codec import Codec
+from env.observations import RANGES
 from env.play import World
 from env.presets import CONF
 from policies.console import plain

@@ -11,7 +11,8 @@ import torch
 from covspec_core.engine import Engine, generate
 from covspec_core.errors import InvalidSetting, PolicyMismatch, RunConflict
 from covspec_core.randomness import mix
-from env.codec import GO_ON, Codec
+from env.actions import GO_ON
+from env.codec import Codec
 from env.play import World
 from env.rewards import RewardWeights
 from env.tokens import TokenPlay
