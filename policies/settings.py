@@ -11,13 +11,13 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.recording import SPLITS
 from covspec_core.scenario import Scenario
 from env.codec import LEVELS
-from env.presets import build, build_scenario, preset
+from env.presets import build, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
 from policies.launcher import LauncherSettings
 from policies.league import RULES
 from policies.memory import ObservationSettings
-from policies.mixes import known_links, read_mix
+from policies.mixes import read_regimes
 from policies.model_settings import ModelSettings
 from policies.tracking import TrackingSettings
 
@@ -171,22 +171,6 @@ class RunSettings:
         return self.mix[0]
 
 
-def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scenario]]:
-    """The scenario of a composed configuration, and that of each of its links alone."""
-    choices = dict(values["scenario"])
-    del choices["train_on"]
-    if choices.pop("parts"):
-        raise InvalidSetting("scenario must have no parts here, got a mix; train.py takes it")
-    links = known_links(choices.pop("links"))
-    kind = values["protocol"]
-    whole = build_scenario(values["profile"], links, kind, **choices)
-    alone = {
-        regime: build_scenario(values["profile"], {regime: link}, kind, **choices)
-        for regime, link in links.items()
-    }
-    return whole, alone
-
-
 def read_seed(values: Mapping[str, Any]) -> int:
     """The seed of everything, in the range that NumPy, torch and SB3 all take."""
     seed = values["seed"]
@@ -215,21 +199,6 @@ def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
             raise InvalidSetting(f"controllers must be named once each, got {name!r} twice")
         chosen[settings.name] = settings
     return tuple(chosen.values())
-
-
-def read_regimes(
-    values: Mapping[str, Any],
-) -> tuple[tuple[Scenario, ...], dict[str, Scenario]]:
-    """Scenarios to train on, and those to judge; held-out ones name what to train on instead."""
-    other = values["scenario"]["train_on"]
-    parts = read_mix(values)
-    if other is not None:
-        mix, _ = read_regimes({**values, "scenario": other})
-        return mix, parts or read_scenarios(values)[1]
-    if parts:
-        return tuple(parts.values()), parts
-    whole, alone = read_scenarios(values)
-    return (whole,), alone
 
 
 def _read_level(name: Any) -> str:
