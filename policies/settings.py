@@ -121,15 +121,15 @@ class ControllerSettings:
             return ControllerSettings("learned", "learned", {"path": name})
         if "/" in name:
             raise InvalidSetting(f"there is no controller folder {name!r}; run train.py first")
-        return ControllerSettings.of(_controller_file(name), name)
+        return ControllerSettings.of(layered("controller", name), name)
 
 
-def _controller_file(name: str) -> dict[str, Any]:
-    """A file of the group, laid over those in its defaults list."""
-    values = preset("controller", name)
+def layered(group: str, name: str) -> dict[str, Any]:
+    """A file of a group, laid over those in its defaults list."""
+    values = preset(group, name)
     merged: dict[str, Any] = {}
     for base in values.pop("defaults", []):
-        merged |= _controller_file(base)
+        merged |= layered(group, base)
     return merged | values
 
 
