@@ -187,7 +187,11 @@ def read_output(values: Mapping[str, Any]) -> str:
 
 
 def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
-    """Controllers by name or folder; a second folder goes by its path in reports."""
+    """Controllers by name or folder; a second folder goes by its path in reports.
+
+    Raises:
+        InvalidSetting: If one is unknown or named twice, or is tuned elsewhere than it plays.
+    """
     if not isinstance(names, list):
         raise InvalidSetting(f"controllers must be a list of names, got {names!r}")
     chosen: dict[str, ControllerSettings] = {}
@@ -197,6 +201,11 @@ def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
             settings = replace(settings, name=name)
         if settings.name in chosen:
             raise InvalidSetting(f"controllers must be named once each, got {name!r} twice")
+        if settings.kind == "tuned" and settings.changes:
+            raise InvalidSetting(
+                f"controller {name} is tuned in the run's scenario, so it must not change it, "
+                f"got scenario {sorted(settings.changes)}"
+            )
         chosen[settings.name] = settings
     return tuple(chosen.values())
 

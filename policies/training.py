@@ -119,11 +119,6 @@ class Trainer:
         return parts[0] if len(parts) == 1 else SideBySide(parts)
 
     @property
-    def codec(self) -> Codec:
-        """Layout of observations and actions."""
-        return self._codec
-
-    @property
     def steps(self) -> int:
         """Rounds trained on so far; at token level steps of them."""
         return int(self.model.num_timesteps)
