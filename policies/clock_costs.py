@@ -21,7 +21,8 @@ from covspec_core.rounds import Actions, Floats, Ints, RoundResult
 from covspec_core.sessions import Sessions
 from covspec_core.wire.sizes import STREAM_BYTES
 from env.play import World
-from policies.one_round import NEVER_S, Scripted
+from policies.one_round import NEVER_S
+from policies.scripted import Scripted
 
 
 class Blocks(NamedTuple):

@@ -18,12 +18,12 @@ from env.play import World
 from env.presets import build
 from policies.baselines import changed
 from policies.factory import TunedOnce, make_controller
+from policies.mixes import read_scenarios
 from policies.model_settings import ModelSettings
 from policies.settings import (
     ControllerSettings,
     TuningSettings,
     read_output,
-    read_scenarios,
     read_seed,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from covspec_core.engine import Controller
+from covspec_core.scenario import Scenario
+from policies.algorithms.settings import PPOSettings
+from policies.side_by_side import SideBySide
 from policies.vec_env import SB3VecEnv
 
 EXPLORE = 0.25
@@ -79,6 +82,32 @@ def imitate(
 def _actor(model: OnPolicyAlgorithm) -> Iterator[torch.nn.Parameter]:
     yield from model.policy.mlp_extractor.policy_net.parameters()
     yield from model.policy.action_net.parameters()
+
+
+def copy_teacher(
+    model: OnPolicyAlgorithm,
+    teacher: Callable[[Scenario], Controller],
+    settings: PPOSettings,
+    seed: int,
+) -> None:
+    """Let the policy copy what a teacher does in each part of what the model learns from.
+
+    Args:
+        model: Untrained.
+        teacher: Gives the controller of a scenario.
+        settings: How long is watched and copied.
+        seed: Of both.
+    """
+    assert isinstance(model.env, SB3VecEnv | SideBySide)
+    parts = model.env.parts if isinstance(model.env, SideBySide) else (model.env,)
+    pairs = [
+        demonstrations(
+            part, teacher(part.env.play.sessions.scenario), settings.imitation_rounds, seed
+        )
+        for part in parts
+    ]
+    shown, labels = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    imitate(model, shown, labels, settings.imitation_epochs, settings.learning_rate, seed)
 
 
 def hold_policy(model: OnPolicyAlgorithm, held: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from scipy.stats import bootstrap, trim_mean
+from scipy.stats import bootstrap
 
 from covspec_core.engine import Controller, decision
 from covspec_core.errors import InvalidSetting
@@ -17,7 +17,7 @@ from covspec_core.sessions import Sessions
 from env.play import World
 from env.rewards import MEGABYTE, RewardWeights
 from policies.baselines import changed
-from policies.measures import shares_closed
+from policies.measures import interquartile_mean, shares_closed
 
 PAPER_TOKENS = 1024
 """Tokens per request in the paper's tables; bytes are stated for as many."""
@@ -59,7 +59,7 @@ class Scores:
         tokens = self.tokens.sum()
         return {
             "speedup": float(self.speedup.mean()),
-            "speedup_iqm": float(trim_mean(self.speedup, 0.25)),
+            "speedup_iqm": interquartile_mean(self.speedup),
             "mb_per_1024_tokens": float(self.bytes.sum() / MEGABYTE / tokens * PAPER_TOKENS),
             "deviation_rate": float(self.deviations.sum() / tokens),
             "ttft_s": float(self.ttft_s.mean()),

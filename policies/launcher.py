@@ -80,17 +80,6 @@ class Launcher(Protocol):
         """A function that pieces of work may call, answered with what this process can see."""
 
 
-def in_order(
-    launcher: Launcher,
-    work: Callable[[Shared, Item], Result],
-    shared: Shared,
-    items: Iterable[Item],
-) -> list[Result]:
-    """All results, in the order of the items."""
-    done = dict(launcher.each(work, shared, items))
-    return [done[place] for place in sorted(done)]
-
-
 class Serial:
     """One piece after another, in this process."""
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from covspec_core.errors import InvalidSetting
 from covspec_core.scenario import Scenario
 from policies.console import say
-from policies.mixes import TRACES_DIR
+from policies.mixes import TRACES_DIR, read_regimes, require_same_choices
 from policies.report import ALL
-from policies.settings import read_regimes
 
 TRAINED: Final = "trained_on"
 """Group of the regimes of the training mix."""
@@ -40,7 +39,7 @@ def grouped_regimes(config: Mapping[str, Any], held_out: Mapping[str, Any]) -> R
         held_out: Values of the group ``scenario`` by the name of a group; ``None`` strikes it out.
 
     Raises:
-        InvalidSetting: If a name is used twice or a value is impossible.
+        InvalidSetting: If a name is used twice, a value is impossible or choices differ.
     """
     mix, scenarios = read_regimes(config)
     groups = {TRAINED: tuple(scenarios)}
@@ -48,6 +47,7 @@ def grouped_regimes(config: Mapping[str, Any], held_out: Mapping[str, Any]) -> R
         if values is None or _unmeasured(group, values):
             continue
         _, made = read_regimes({**config, "scenario": {**values, "train_on": None}})
+        require_same_choices(mix[0], made)
         taken = (set(scenarios) | {ALL, TRAINED, *held_out}) & set(made)
         if taken:
             raise InvalidSetting(

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import provenance
@@ -31,7 +30,7 @@ from env.play import World
 from env.presets import named_scenario, preset
 from env.rewards import RewardWeights
 from env.tokens import Blocks
-from policies.algorithms.models import Constant
+from policies.algorithms.models import schedule
 from policies.algorithms.settings import PPOSettings, read_algorithm
 from policies.judging import Scores, judge, mean_interval
 from policies.learned import LearnedController, TokenController
@@ -95,11 +94,8 @@ def learn(level: str, train: World, seconds: float, seed: int) -> tuple[LearnedC
     settings = settings_of(level)
     trainer = Trainer(settings, [train], [train], REWARD, seed, level=level)
     model, spent_s = trainer.model, 0.0
-    assert isinstance(model, PPO)
     while spent_s < seconds:
-        left = max(1 - spent_s / seconds, 0.05)
-        model.lr_schedule = Constant(settings.learning_rate * left)
-        model.ent_coef = settings.entropy * left
+        schedule(model, settings, spent_s / seconds)
         began_s = time.process_time()
         model.learn(settings.rollout, reset_num_timesteps=False)
         spent_s += time.process_time() - began_s

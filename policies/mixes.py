@@ -1,4 +1,4 @@
-"""Several scenarios side by side: a training mix over protocols, hardware and links."""
+"""Scenarios of a composed configuration: one, side by side in a training mix, or held out of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.scenario import Scenario
+from env.codec import Codec
 from env.presets import build, build_scenario, preset
 from policies.console import say
 
@@ -79,3 +80,58 @@ def known_links(links: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str
     for name in missing:
         say(f"regime {name} is left out: it needs measured traces, set {TRACES_DIR}")
     return {name: link for name, link in links.items() if name not in missing}
+
+
+def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scenario]]:
+    """The scenario of a composed configuration, and that of each of its links alone."""
+    choices = dict(values["scenario"])
+    del choices["train_on"]
+    if choices.pop("parts"):
+        raise InvalidSetting("scenario must have no parts here, got a mix; train.py takes it")
+    links = known_links(choices.pop("links"))
+    kind = values["protocol"]
+    whole = build_scenario(values["profile"], links, kind, **choices)
+    alone = {
+        regime: build_scenario(values["profile"], {regime: link}, kind, **choices)
+        for regime, link in links.items()
+    }
+    return whole, alone
+
+
+def read_regimes(
+    values: Mapping[str, Any],
+) -> tuple[tuple[Scenario, ...], dict[str, Scenario]]:
+    """Scenarios to train on, and those to judge; held-out ones name what to train on instead.
+
+    Raises:
+        InvalidSetting: If a value is wrong, or a controller would choose among other things where
+            it is judged than where it is trained or tuned.
+    """
+    other = values["scenario"]["train_on"]
+    parts = read_mix(values)
+    if other is not None:
+        mix, _ = read_regimes({**values, "scenario": other})
+        regimes = parts or read_scenarios(values)[1]
+        require_same_choices(mix[0], regimes)
+        return mix, regimes
+    if parts:
+        return tuple(parts.values()), parts
+    whole, alone = read_scenarios(values)
+    return (whole,), alone
+
+
+def require_same_choices(trained: Scenario, regimes: Mapping[str, Scenario]) -> None:
+    """Refuse to judge in regimes what was trained and tuned with other choices or gates.
+
+    Raises:
+        InvalidSetting: If a choice differs.
+    """
+    wanted = Codec.of(trained).to_dict()
+    for regime, scenario in regimes.items():
+        for name, value in Codec.of(scenario).to_dict().items():
+            if value != wanted[name]:
+                raise InvalidSetting(
+                    f"scenario.{name} of regime {regime} must be {wanted[name]}, that of "
+                    f"scenario.train_on, got {value}; set scenario.train_on.{name} too, or "
+                    "scenario.train_on=null"
+                )

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.errors import PolicyMismatch
+from env.views import VIEWS
 
 Array = NDArray[np.float32]
 Weights = list[tuple[Array, Array]]
 ACTIVATIONS = ("tanh", "relu")
-VIEWS = ("parts", "flat", "box")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +56,9 @@ class Network:
         layers: Weight ``[in, out]`` and bias ``[out]`` of every layer.
         activation: Between the layers, one of ``ACTIVATIONS``.
         lstm: Before them.
-        view: What the outputs mean, one of ``VIEWS``: scores of every choice of every part,
-            values of every combination of them, or a level of every part before its tanh.
+        view: What the outputs mean, one of :data:`env.views.VIEWS`: scores of every choice of
+            every part, values of every combination of them, or a level of every part before its
+            tanh.
         history: Rounds that are shown at once.
         masked: Whether pointless choices are left out.
 
@@ -75,7 +76,7 @@ class Network:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS or self.view not in VIEWS or self.history < 1:
             raise PolicyMismatch(
-                f"a network needs an activation of {ACTIVATIONS}, a view of {VIEWS} and a "
+                f"a network needs an activation of {ACTIVATIONS}, a view of {tuple(VIEWS)} and a "
                 f"history >= 1, got {self.activation!r}, {self.view!r} and {self.history!r}"
             )
         if not self.layers:

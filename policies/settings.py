@@ -11,13 +11,13 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.recording import SPLITS
 from covspec_core.scenario import Scenario
 from env.actions import LEVELS
-from env.presets import build, build_scenario, preset
+from env.presets import build, preset
 from env.rewards import RewardWeights
 from policies.baselines import read_changes
 from policies.launcher import LauncherSettings
 from policies.league import RULES
 from policies.memory import ObservationSettings
-from policies.mixes import known_links, read_mix
+from policies.mixes import read_regimes
 from policies.model_settings import ModelSettings
 from policies.tracking import TrackingSettings
 
@@ -121,15 +121,15 @@ class ControllerSettings:
             return ControllerSettings("learned", "learned", {"path": name})
         if "/" in name:
             raise InvalidSetting(f"there is no controller folder {name!r}; run train.py first")
-        return ControllerSettings.of(_controller_file(name), name)
+        return ControllerSettings.of(layered("controller", name), name)
 
 
-def _controller_file(name: str) -> dict[str, Any]:
-    """A file of the group, laid over those in its defaults list."""
-    values = preset("controller", name)
+def layered(group: str, name: str) -> dict[str, Any]:
+    """A file of a group, laid over those in its defaults list."""
+    values = preset(group, name)
     merged: dict[str, Any] = {}
     for base in values.pop("defaults", []):
-        merged |= _controller_file(base)
+        merged |= layered(group, base)
     return merged | values
 
 
@@ -171,22 +171,6 @@ class RunSettings:
         return self.mix[0]
 
 
-def read_scenarios(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, Scenario]]:
-    """The scenario of a composed configuration, and that of each of its links alone."""
-    choices = dict(values["scenario"])
-    del choices["train_on"]
-    if choices.pop("parts"):
-        raise InvalidSetting("scenario must have no parts here, got a mix; train.py takes it")
-    links = known_links(choices.pop("links"))
-    kind = values["protocol"]
-    whole = build_scenario(values["profile"], links, kind, **choices)
-    alone = {
-        regime: build_scenario(values["profile"], {regime: link}, kind, **choices)
-        for regime, link in links.items()
-    }
-    return whole, alone
-
-
 def read_seed(values: Mapping[str, Any]) -> int:
     """The seed of everything, in the range that NumPy, torch and SB3 all take."""
     seed = values["seed"]
@@ -203,7 +187,11 @@ def read_output(values: Mapping[str, Any]) -> str:
 
 
 def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
-    """Controllers by name or folder; a second folder goes by its path in reports."""
+    """Controllers by name or folder; a second folder goes by its path in reports.
+
+    Raises:
+        InvalidSetting: If one is unknown or named twice, or is tuned elsewhere than it plays.
+    """
     if not isinstance(names, list):
         raise InvalidSetting(f"controllers must be a list of names, got {names!r}")
     chosen: dict[str, ControllerSettings] = {}
@@ -213,23 +201,13 @@ def read_controllers(names: Any) -> tuple[ControllerSettings, ...]:
             settings = replace(settings, name=name)
         if settings.name in chosen:
             raise InvalidSetting(f"controllers must be named once each, got {name!r} twice")
+        if settings.kind == "tuned" and settings.changes:
+            raise InvalidSetting(
+                f"controller {name} is tuned in the run's scenario, so it must not change it, "
+                f"got scenario {sorted(settings.changes)}"
+            )
         chosen[settings.name] = settings
     return tuple(chosen.values())
-
-
-def read_regimes(
-    values: Mapping[str, Any],
-) -> tuple[tuple[Scenario, ...], dict[str, Scenario]]:
-    """Scenarios to train on, and those to judge; held-out ones name what to train on instead."""
-    other = values["scenario"]["train_on"]
-    parts = read_mix(values)
-    if other is not None:
-        mix, _ = read_regimes({**values, "scenario": other})
-        return mix, parts or read_scenarios(values)[1]
-    if parts:
-        return tuple(parts.values()), parts
-    whole, alone = read_scenarios(values)
-    return (whole,), alone
 
 
 def _read_level(name: Any) -> str:

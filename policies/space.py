@@ -207,7 +207,9 @@ class Space:
             yield dict(zip(self.parameters, combination, strict=True))
 
 
-def _parameter(values: Mapping[str, Any], where: str) -> Choice | Range:
+def _parameter(values: Any, where: str) -> Choice | Range:
+    if not isinstance(values, Mapping):
+        raise InvalidSetting(f"{where} must be a mapping, such as value: {values}, got {values!r}")
     if set(values) == {"value"}:
         return Choice((text(values["value"]),))
     if set(values) == {"values"} and isinstance(values["values"], list):

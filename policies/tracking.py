@@ -54,8 +54,8 @@ class TrackingSettings:
     @staticmethod
     def of(values: Mapping[str, Any]) -> TrackingSettings:
         """From the composed configuration."""
-        wandb = build(WandbSettings, values["wandb"], "wandb")
-        return TrackingSettings(bool(values["tensorboard"]), wandb)
+        own = {name: values[name] for name in ("tensorboard", "wandb")}
+        return build(TrackingSettings, own, "logger")
 
 
 class Tracker:

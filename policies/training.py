@@ -25,7 +25,7 @@ from policies.algorithms.export import network_of
 from policies.algorithms.models import FIGURES, new_model, schedule
 from policies.algorithms.settings import PPOSettings, Settings
 from policies.checkpoints import read_checkpoint, write_checkpoint
-from policies.imitation import demonstrations, hold_policy, imitate
+from policies.imitation import copy_teacher, hold_policy
 from policies.judging import judge_mix, worth
 from policies.learned import LearnedController, controller_of
 from policies.memory import ObservationSettings
@@ -119,11 +119,6 @@ class Trainer:
         return parts[0] if len(parts) == 1 else SideBySide(parts)
 
     @property
-    def codec(self) -> Codec:
-        """Layout of observations and actions."""
-        return self._codec
-
-    @property
     def steps(self) -> int:
         """Rounds trained on so far; at token level steps of them."""
         return int(self.model.num_timesteps)
@@ -152,22 +147,7 @@ class Trainer:
     def _copy(self, settings: PPOSettings, teacher: Callable[[Scenario], Controller]) -> None:
         began, model = time.perf_counter(), self.model
         assert isinstance(model, OnPolicyAlgorithm)
-        assert isinstance(model.env, SB3VecEnv | SideBySide)
-        parts = model.env.parts if isinstance(model.env, SideBySide) else (model.env,)
-        pairs = [
-            demonstrations(
-                part,
-                teacher(part.env.play.sessions.scenario),
-                settings.imitation_rounds,
-                self._seed,
-            )
-            for part in parts
-        ]
-        shown, labels = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
-        imitate(
-            model, shown, labels,
-            settings.imitation_epochs, settings.learning_rate, self._seed,
-        )  # fmt: skip
+        copy_teacher(model, teacher, settings, self._seed)
         self.progress.copied = True
         self.progress.seconds += time.perf_counter() - began
 

@@ -91,11 +91,6 @@ class Settings:
         """Rounds of all sessions in a rollout."""
         return self.num_envs * self.rollout_steps
 
-    @property
-    def imitates(self) -> bool:
-        """Whether a teacher is copied first."""
-        return False
-
     def require(self, name: str, wanted: bool, kind: str) -> None:
         """Check that a setting of one kind alone is given for that kind alone."""
         if wanted != (self.kind == kind):

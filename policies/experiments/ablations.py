@@ -20,7 +20,7 @@ from covspec_core.provenance import provenance
 from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.play import World
-from env.presets import build, preset
+from env.presets import build
 from policies.algorithms.settings import read_algorithm
 from policies.console import say
 from policies.experiments import Findings
@@ -30,7 +30,7 @@ from policies.learned import LearnedController, load_controller
 from policies.memory import ObservationSettings
 from policies.report import ALL, judge_all, table
 from policies.runs import claimed, new_run, write_json, write_text
-from policies.settings import RunSettings, read_run
+from policies.settings import RunSettings, layered, read_run
 from policies.training_run import open_run
 
 POLICY: Final = "policy"
@@ -89,15 +89,6 @@ class AblationSettings:
         return values | {"total_steps": self.total_steps}
 
 
-def layered(group: str, name: str) -> dict[str, Any]:
-    """A file of a group, laid over those in its defaults list."""
-    values = preset(group, name)
-    merged: dict[str, Any] = {}
-    for base in values.pop("defaults", []):
-        merged |= layered(group, base)
-    return merged | values
-
-
 def run(config: dict[str, Any]) -> Findings:
     """Train what is not trained yet, judge all, write a table.
 
@@ -139,7 +130,7 @@ def _of_training(
     return kept | {
         "algorithm": asked.algorithm(study),
         "observation": layered("observation", asked.studies[study]["observation"]),
-        "reward": preset("reward", asked.reward),
+        "reward": layered("reward", asked.reward),
         "controllers": [],
         "seed": seed,
         "runs_dir": str(folder),

@@ -28,9 +28,10 @@ from policies.answer_store import MADE, AnswerStore
 from policies.answers import SETS, Task, answered
 from policies.console import say
 from policies.experiments import Findings
+from policies.mixes import read_scenarios
 from policies.model_settings import ModelSettings
 from policies.runs import claimed, new_run, write_json, write_text
-from policies.settings import read_output, read_scenarios, read_seed
+from policies.settings import read_seed
 from policies.systems import System, read_systems
 
 CHUNK: Final = 20
@@ -86,7 +87,6 @@ class AccuracySettings:
 
 def run(config: dict[str, Any]) -> Findings:
     """Answer, grade, and write a report into a run folder."""
-    read_output(config)
     settings = build(AccuracySettings, config["experiment"], "experiment")
     scenario, _ = read_scenarios(config)
     systems, seed = read_systems(scenario, settings.systems), read_seed(config)

@@ -28,7 +28,7 @@ from policies.league_regimes import Regimes, grouped_regimes
 from policies.league_report import Played, Results, build_findings
 from policies.league_settings import LEARNED, LeagueSettings
 from policies.runs import claimed, new_run, write_json, write_text
-from policies.settings import ControllerSettings, RunSettings, read_output, read_run
+from policies.settings import ControllerSettings, RunSettings, read_run
 
 MADE: Final = "made.json"
 Members = Mapping[str, Sequence[ControllerSettings]]
@@ -63,7 +63,6 @@ class League:
 
 def run(config: dict[str, Any]) -> Findings:
     """Tune, train, play, and write a report into a run folder."""
-    read_output(config)
     settings = build(LeagueSettings, config["experiment"], "experiment")
     own = read_run(config | {"controllers": list(settings.controllers)})
     regimes = grouped_regimes(config, settings.held_out)

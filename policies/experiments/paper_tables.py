@@ -15,10 +15,11 @@ from env.presets import build, preset
 from policies.algorithms.settings import read_algorithm
 from policies.console import say
 from policies.experiments import Findings
+from policies.mixes import read_scenarios
 from policies.paper_rows import COLUMNS, Row, Tables, losses_of, read_rows
 from policies.report import table
 from policies.runs import new_run, write_json, write_text
-from policies.settings import TuningSettings, read_scenarios, read_seed
+from policies.settings import TuningSettings, read_seed
 from policies.stream_fit import FitSettings, errors, fit
 
 Played = dict[str, dict[str, float]]

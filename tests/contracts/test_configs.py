@@ -16,11 +16,11 @@ from env.rewards import RewardWeights
 from policies.algorithms.settings import KINDS, read_algorithm
 from policies.console import plain
 from policies.memory import ObservationSettings
+from policies.mixes import read_scenarios
 from policies.model_settings import ModelSettings
 from policies.settings import (
     ControllerSettings,
     read_run,
-    read_scenarios,
     read_seed,
 )
 from policies.space import METHODS, Space

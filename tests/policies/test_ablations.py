@@ -6,13 +6,15 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from covspec_core.errors import InvalidSetting, RunConflict
 from env.presets import CONF
 from policies.experiments import ablations
-from policies.experiments.ablations import AblationSettings, layered
+from policies.experiments.ablations import AblationSettings
+from policies.settings import layered
 from tests.policies.conftest import toy_recording
 
 STUDIES = {
@@ -107,13 +109,21 @@ def test_impossible_studies_are_refused(changes, said):
         AblationSettings(**{**VALUES, "studies": STUDIES} | changes)
 
 
+def test_studies_may_be_trained_with_a_reward_that_is_laid_over_another(config, tmp_path):
+    config["experiment"] |= {"reward": "gated", "seeds": [0]}
+    ablations.run(config)
+    for study in STUDIES:
+        written = (tmp_path / "study" / f"{study}_seed0" / "config.yaml").read_text()
+        assert yaml.safe_load(written)["reward"] == layered("reward", "gated")
+
+
 def test_a_study_struck_out_is_not_chosen():
     asked = AblationSettings(**VALUES, studies=STUDIES | {"history_4": None})
     assert list(asked.chosen) == ["all"]
 
 
 def test_files_without_hydra_are_what_hydra_composes():
-    for group in ("algorithm", "observation"):
+    for group in ("algorithm", "observation", "reward"):
         for path in sorted((CONF / group).glob("*.yaml")):
             with initialize_config_dir(str(CONF), version_base=None):
                 composed = compose("train", [f"{group}={path.stem}"])[group]

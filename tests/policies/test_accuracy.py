@@ -18,8 +18,8 @@ from policies.answers import Task, answered, asked
 from policies.console import plain
 from policies.experiments import accuracy
 from policies.failures import broken_rows
+from policies.mixes import read_scenarios
 from policies.model_settings import ModelSettings
-from policies.settings import read_scenarios
 from policies.systems import read_systems
 from tests.core.drawn_pair import export_pair
 

@@ -76,7 +76,7 @@ def test_the_exported_controller_acts_as_the_library_does(recording, tmp_path, k
             # A young policy hardly distinguishes, and a bias makes all sessions alike.
             parameter.normal_(0.0, 0.5) if parameter.ndim > 1 else parameter.zero_()
     trainer.controller(network=trainer.network()).save(tmp_path)
-    controller = load_controller(tmp_path, trainer.codec)
+    controller = load_controller(tmp_path, Codec.of(toy_scenario()))
     fields = list(RANGES)
     columns = [fields.index(name) for name in controller.codec.fields]
     controller.begin(32)

@@ -15,7 +15,6 @@ from policies.launcher import (
     SERIAL,
     LauncherSettings,
     Processes,
-    in_order,
     open_launcher,
     windowed,
 )
@@ -71,7 +70,8 @@ def late_first(factor, item):
 
 def test_processes_find_what_one_process_finds():
     for launcher in (SERIAL, Processes(2)):
-        assert in_order(launcher, late_first, 3, range(5)) == [0, 3, 6, 9, 12]
+        found = dict(launcher.each(late_first, 3, range(5)))
+        assert found == {0: 0, 1: 3, 2: 6, 3: 9, 4: 12}
 
 
 def test_no_more_pieces_are_taken_than_there_is_room_for():
@@ -151,7 +151,7 @@ def test_a_machine_that_does_not_share_the_folder_sends_it_back(tiny, tmp_path):
 
 def test_a_dead_process_is_said():
     with pytest.raises(WorkLost, match="a process died while it worked"):
-        in_order(Processes(1), _kill_itself, None, [0])
+        list(Processes(1).each(_kill_itself, None, [0]))
 
 
 def _kill_itself(_, item):

@@ -21,9 +21,9 @@ from env.presets import CONF
 from policies.console import plain
 from policies.factory import make_controller
 from policies.judging import concatenate, judge, judge_mix
-from policies.mixes import TRACES_DIR
+from policies.mixes import TRACES_DIR, read_scenarios
 from policies.rules import Fixed
-from policies.settings import ControllerSettings, read_run, read_scenarios
+from policies.settings import ControllerSettings, read_run
 from tests.policies.conftest import toy_scenario
 
 HELD_OUT = ("heldout_links", "heldout_technology", "heldout_hardware")
@@ -134,6 +134,17 @@ def test_a_part_may_keep_to_some_links():
     run = read_run(composed("scenario=mix", "+scenario.parts.full.links=[paper,fading]"))
     assert list(run.regimes["full"].link.parts) == ["paper", "fading"]
     assert len(run.regimes["coupled"].link.parts) == 9
+
+
+@pytest.mark.parametrize("override", ["gate_threshold=0.5", "keep_levels=[1.0]"])
+def test_what_is_judged_has_the_choices_that_were_trained_and_tuned(override):
+    name = override.partition("=")[0]
+    with pytest.raises(InvalidSetting, match=rf"{name} of regime paper must be .*train_on"):
+        read_run(composed("scenario=all", f"scenario.{override}"))
+    run = read_run(
+        composed("scenario=all", f"scenario.{override}", f"scenario.train_on.{override}")
+    )
+    assert getattr(run.scenario, name) == getattr(run.regimes["paper"], name)
 
 
 def test_what_plays_one_scenario_takes_no_mix():

@@ -146,6 +146,13 @@ def test_wrong_lists_of_controllers_are_refused(names, said):
         read_controllers(names)
 
 
+def test_a_rule_is_tuned_where_it_plays(monkeypatch):
+    file = {"kind": "tuned", "rule": "fixed", "scenario": {"protocol": "coupled"}}
+    monkeypatch.setattr("policies.settings.preset", lambda group, name: dict(file))
+    with pytest.raises(InvalidSetting, match=r"controller mine is tuned .* got scenario"):
+        read_controllers(["mine"])
+
+
 def test_two_learned_controllers_keep_apart(network, tmp_path):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:

@@ -168,6 +168,15 @@ def test_impossible_spaces_are_refused(wrong, said):
         wrong()
 
 
+def test_a_parameter_without_a_range_is_refused(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "method: random\nmetric: {name: a, goal: maximize}\nparameters: {algorithm.gamma: 0.9}"
+    )
+    with pytest.raises(InvalidSetting, match=r"algorithm.gamma must be a mapping.*got 0.9"):
+        Space.load(path)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

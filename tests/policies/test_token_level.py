@@ -22,8 +22,8 @@ from policies.decoding import read_decoding
 from policies.judging import judge
 from policies.learned import TokenController, load_controller
 from policies.memory import ObservationSettings
+from policies.mixes import read_scenarios
 from policies.report import build_report, judge_all
-from policies.settings import read_scenarios
 from policies.training_run import EXAMPLE
 from tests.core.conftest import make_pair, make_requests
 from tests.policies.conftest import TINY, make_trainer, random_network, status_with, toy_scenario

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import ROOT
 from policies.tracking import Tracker, TrackingSettings, WandbSettings
 
@@ -33,6 +34,11 @@ def test_every_row_is_one_json_line(tmp_path):
     log_all(Tracker(tmp_path, FILES, {}))
     assert written(tmp_path) == [{"step": step, **row} for step, row in ROWS.items()]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_word_is_no_flag():
+    with pytest.raises(InvalidSetting, match="tensorboard must be a value of type bool, got 'no'"):
+        TrackingSettings.of({"tensorboard": "no", "wandb": {}})
 
 
 def test_a_row_is_on_disk_at_once(tmp_path):
