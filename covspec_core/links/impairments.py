@@ -16,7 +16,7 @@ from covspec_core.links.table import FloatArray, LinkTable
 from covspec_core.rules import check
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class LossyLink:
     """Lost packets, sent again until they arrive (selective repeat).
 
@@ -54,7 +54,7 @@ class LossyLink:
         return LinkTable(slot_s, good_up * up_bps, good_down * down_bps, rtt_s)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SharedLink:
     """Other users, who take their shares of the cell and their turns at the server.
 

@@ -36,7 +36,7 @@ class MixtureLink:
         return LinkTable(slot_s, *(np.concatenate(columns) for columns in zip(*grids, strict=True)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class AsymmetricLink:
     """A channel of its own for each direction, independent of each other.
 

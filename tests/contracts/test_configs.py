@@ -118,10 +118,11 @@ def test_an_entry_composes_as_it_stands(entry):
         assert read_run(values).seed == 0
 
 
-def test_the_regimes_of_all_and_of_networks_are_every_link_but_the_measured():
+def test_the_regimes_of_all_networks_and_heldout_emulated_are_every_link_but_the_measured():
     _, regimes = read_scenarios(composed("train", "scenario=all"))
     _, networks = read_scenarios(composed("train", "scenario=networks"))
-    assert sorted([*regimes, *networks]) == EMULATED
+    _, unseen = read_scenarios(composed("train", "scenario=heldout_emulated"))
+    assert sorted([*regimes, *networks, *unseen]) == EMULATED
     assert all(isinstance(alone.link, NetworkLink) for alone in networks.values())
 
 

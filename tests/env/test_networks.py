@@ -1,7 +1,11 @@
 """Emulated networks have the figures of the measured ones, on seeds other than the fit's.
 
 Measured figures: rates over 1 s in Mbit/s; autocorrelation on the finest grid that was measured
-(0.1 s, 0.2 s for Wi-Fi, none for 5G) and on that of 1 s; outages are seconds below 0.5 Mbit/s.
+(0.1 s, 0.2 s for Wi-Fi) and on that of 1 s; outages are seconds below 0.5 Mbit/s.
+
+The 5G networks were logged once a second, so that nothing finer was measured there: at 0.1 s the
+presets are held to ``MODELLED``, the model of the coarser lags that they were fitted to. The one
+5G network that was measured at 0.1 s lies as near; it is kept for validation and fits nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +40,9 @@ FIGURES = {
     ("nr_static", "down"): (52.653, 1.1237, 239.23, NO, NO, 0.950, 0.0407, 8.35, 2215),
     ("wifi_office", "down"): (30.486, 2.9267, 31.292, 0.2, 0.876, 0.863, 0.0184, 4.53, 293),
 }
+MODELLED = {"nr_driving": 0.923, "nr_static": 0.921}
+"""Autocorrelation at 0.1 s where it was not measured."""
+MEASURED_5G = ("mssn-5g-indianapolis", 0.909)
 CORRELATIONS = {"lte_driving": 0.183, "umts_driving": 0.337}
 ROUND_TRIPS_S = {  # p5, median, p95 and p99
     "nr_driving": (0.067, 0.080, 0.1655, 0.351),
@@ -73,6 +80,13 @@ def test_an_emulated_network_has_the_measured_spread_memory_and_outages(name, wa
         assert finer.acf_slot == pytest.approx(acf_fine, abs=0.03)
 
 
+@pytest.mark.parametrize("name", MODELLED)
+def test_an_emulated_5g_network_remembers_over_a_slot_as_modelled_and_as_measured_elsewhere(name):
+    seen = rate_statistics(rates(name, "down"), 0.1).acf_slot
+    assert seen == pytest.approx(MODELLED[name], abs=0.03)
+    assert seen == pytest.approx(MEASURED_5G[1], abs=0.03)
+
+
 @pytest.mark.parametrize("name", CORRELATIONS)
 def test_both_directions_of_an_emulated_network_move_together_as_measured(name):
     link = build_link(preset("link", name))
@@ -101,7 +115,11 @@ def test_the_figures_are_those_of_the_measured_networks():
     path = Path(os.environ.get("COVSPEC_TRACES_DIR", default)) / "statistics.json"
     if not path.is_file():
         pytest.skip(f"no statistics at {path}: set COVSPEC_TRACES_DIR to the folder of traces")
-    assert "sources" in json.loads(path.read_text())
+    sources = json.loads(path.read_text())["sources"]
+    source, acf = MEASURED_5G
+    assert sources[source]["downlink"]["autocorrelation_100ms"]["pooled"] == pytest.approx(
+        acf, abs=5e-4
+    )
     for (name, way), figures in FIGURES.items():
         target = getattr(read_measured(path, PLANS[name]), way)
         seen = target.figures
@@ -109,9 +127,9 @@ def test_the_figures_are_those_of_the_measured_networks():
         np.testing.assert_allclose(figures[:3], rates_mbps, rtol=1e-3)
         others = (seen.acf_1s, seen.outage_share, seen.outage_s, target.duration_s)
         np.testing.assert_allclose(figures[5:], others, rtol=5e-3, atol=5e-4)
-        if figures[3]:
-            fine = (target.fine_s, seen.acf_slot)
-            np.testing.assert_allclose(figures[3:5], fine, rtol=1e-3)
+        assert target.fine_known == (figures[3] is not NO)
+        wanted = figures[3:5] if target.fine_known else (0.1, MODELLED[name])
+        np.testing.assert_allclose(wanted, (target.fine_s, seen.acf_slot), rtol=1e-3)
 
 
 def test_networks_and_emulated_regimes_share_a_table():

@@ -27,7 +27,8 @@ QUICK = (
     "experiment.sensitivity.rounds=[1]", "experiment.sensitivity.sessions=2",
     "experiment.oracles={names:[law_oracle],sessions:2}",
     "experiment.held_out.unseen_technology=null", "experiment.held_out.unseen_hardware=null",
-    "experiment.held_out.unseen_links=null", "+scenario@experiment.held_out.slower=custom",
+    "experiment.held_out.unseen_links=null", "experiment.held_out.unseen_emulated=null",
+    "+scenario@experiment.held_out.slower=custom",
     "experiment.held_out.slower.device_factor=[2.0,2.5]",
     "scenario=paper", "algorithm.total_steps=512", "algorithm.num_envs=16",
     "algorithm.rollout_steps=16", "algorithm.batch_size=128", "algorithm.hidden=[8]",
@@ -169,7 +170,7 @@ def test_a_group_of_measured_regimes_is_left_out_aloud_without_traces(monkeypatc
     monkeypatch.delenv("COVSPEC_TRACES_DIR", raising=False)
     config = composed("experiment.held_out.unseen_technology=null")
     regimes = grouped_regimes(config, config["experiment"]["held_out"])
-    assert list(regimes.groups) == [TRAINED, "unseen_hardware"]
+    assert list(regimes.groups) == [TRAINED, "unseen_emulated", "unseen_hardware"]
     assert "group unseen_links is left out: it needs measured traces" in capsys.readouterr().err
 
 

@@ -26,7 +26,8 @@ from policies.rules import Fixed
 from policies.settings import ControllerSettings, read_run
 from tests.policies.conftest import toy_scenario
 
-HELD_OUT = ("heldout_links", "heldout_technology", "heldout_hardware")
+UNSEEN_LINKS = ("heldout_links", "heldout_emulated", "heldout_technology")
+HELD_OUT = (*UNSEEN_LINKS, "heldout_hardware")
 
 
 def composed(*overrides):
@@ -98,7 +99,7 @@ def test_held_out_hardware_lies_outside_that_of_the_mix():
 def test_held_out_links_are_no_links_of_the_mix():
     trained = [link for own in read_run(composed("scenario=mix")).mix for link in links_of(own)]
     assert not any(isinstance(link, TraceLink) for link in trained)
-    for name in ("heldout_links", "heldout_technology"):
+    for name in UNSEEN_LINKS:
         for own in read_run(composed(f"scenario={name}")).regimes.values():
             assert all(link not in trained for link in links_of(own))
 

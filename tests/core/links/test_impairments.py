@@ -22,6 +22,13 @@ def draw(link, seed=0, n=300, duration_s=100.0):
     return link.realise(np.random.default_rng(seed), n, duration_s)
 
 
+def test_links_around_links_are_equal_where_their_settings_are():
+    for link in (LOSSY, SHARED):
+        assert replace(link) == link
+        assert replace(link, link=FADING) != link
+    assert AsymmetricLink(LOSSY, SHARED) == AsymmetricLink(replace(LOSSY), replace(SHARED))
+
+
 def test_losses_take_their_share_of_the_rate_each_way():
     table = draw(LOSSY)
     np.testing.assert_allclose(table.up_bps, 0.8 * 2e6)
