@@ -4,7 +4,7 @@ Exact in law for protocols with independent draws, bit by bit under shared noise
 the replay follows the recorded text and counts the unchecked tokens that differ from it. With a
 stop it reads entropies and foreseen chances along the recorded text: what is committed is exact,
 but a block that leaves the text before its stop may really be shorter or longer than the replay
-charges.
+charges. Nor does it show what :attr:`~covspec_core.rounds.RoundAction.give_up` may do to a text.
 """
 
 from __future__ import annotations
