@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core.models.protocol import Outputs
 from covspec_core.randomness import gumbel, uniform
+from covspec_core.rounds import Floats
+from covspec_core.source import Facts, as_float16
 from covspec_core.wire import LawFormat
 
 DRAW, JUDGE, REDRAW, BONUS, REST = range(5)
@@ -116,10 +118,28 @@ class Block:
         """Laws from which confidence is read, shape ``[tokens, vocab]``."""
         return self.sampler.signal(self._logits)
 
-    @property
-    def agreements(self) -> NDArray[np.float64]:
-        """Chance of each token at a random temperature, shape ``[tokens]``."""
-        return ver.agreement(self._logits, np.array(self.tokens))
+    def confidences(self, gate: str) -> Floats:
+        """What a gate compares with its threshold, rounded as recorded, shape ``[tokens]``.
+
+        Args:
+            gate: One of :data:`covspec_core.scenario.GATES`.
+        """
+        if gate == "uncertainty":
+            return as_float16(ver.agreement(self._logits, np.array(self.tokens)))
+        return as_float16(ver.margin(self.signals))
+
+    def facts(self, judged: int) -> Facts:
+        """What the laws of so many judged tokens show, at least of the first; zeros of none."""
+        if not self.tokens:
+            return Facts.none()
+        signals = self.first(max(judged, 1)).signals
+        margins, entropies = as_float16(ver.margin(signals)), as_float16(ver.entropy(signals))
+        return Facts(
+            margin=margins[-1:],
+            margin_mean=np.array([margins.mean()]),
+            entropy=entropies[-1:],
+            entropy_mean=np.array([entropies.mean()]),
+        )
 
     @property
     def _logits(self) -> NDArray[np.float32]:

@@ -63,10 +63,10 @@ class Device:
                     block.unsent = 1
                     break
             token = block.draw(outputs, len(text))
+            if ends.entropy < np.inf and self._entropy(outputs) > ends.entropy:
+                break
             if token in self._model.eos_ids:
                 ends = NO_ENDS  # nothing behind an answer's end is looked at
-            elif ends.entropy < np.inf and self._entropy(outputs) > ends.entropy:
-                break
         return block
 
     def _entropy(self, outputs: Outputs) -> float:

@@ -15,11 +15,9 @@ from covspec_core.acceptance import GRID
 from covspec_core.blocks import Block, Ends, Sampler
 from covspec_core.device import Device
 from covspec_core.edge import Edge
-from covspec_core.errors import InvalidRequest
 from covspec_core.exchange import Exchange
-from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
-from covspec_core.reduction import VisualStates
-from covspec_core.request import Pair, Request, foresee, statistics
+from covspec_core.models.protocol import Outputs
+from covspec_core.request import Pair, Prompts, Request, foresee
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.source import (
     Ahead,
@@ -97,13 +95,9 @@ class LiveSource:
             request.key, self._temperature, self._kind.shared_noise, self._truncation
         )
         self.text, self._skipped, self._owed = [], [], False
-        self._prompt = self._pair.draft.prompt(request.image, request.question)
-        self._target_prompt = self._pair.target.prompt(request.image, request.question)
-        self._check_room(self._pair.draft, self._prompt)
-        self._check_room(self._pair.target, self._target_prompt)
-        self.edge.start(self._target_prompt, self._sampler)
+        self.prompts = Prompts(self._pair, request, self._limit)
+        self.edge.start(self.prompts.target, self._sampler)
         self._auditor: Edge | None = None
-        self._ranking: tuple[VisualStates, NDArray[np.int64]] | None = None
         self._keep, self._has_read = -1.0, False
         return Requests(
             image_bytes=np.array([request.image_bytes]),
@@ -111,27 +105,8 @@ class LiveSource:
             statistics=self._statistics()[None],
         )
 
-    @property
-    def order(self) -> NDArray[np.int64]:
-        """Visual tokens of the request by rank; every share kept is a prefix."""
-        return self._ranked()[1]
-
     def _statistics(self) -> Floats:
-        return statistics(self._prompt, self._ranked()[0]).astype(np.float64)
-
-    def _ranked(self) -> tuple[VisualStates, NDArray[np.int64]]:
-        """What visual tokens are ranked by, and their order; read once a request, when asked."""
-        if self._ranking is None:
-            states = self._pair.draft.visual_states(self._prompt)
-            self._ranking = states, self._pair.order(states)
-        return self._ranking
-
-    def _check_room(self, model: VisionLanguageModel, prompt: Prompt) -> None:
-        if len(prompt.ids) + self._limit > model.max_tokens:
-            raise InvalidRequest(
-                f"a prompt of {len(prompt.ids)} tokens and an answer of up to {self._limit} must "
-                f"fit the {model.max_tokens} positions of the model; lower the limit or ask less"
-            )
+        return self.prompts.statistics().astype(np.float64)
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
         """The device is to read the prompt with a share of the visual tokens, once it drafts."""
@@ -141,10 +116,7 @@ class LiveSource:
     def _reader(self) -> Device:
         """The device, which has read the prompt; one that never drafts need not."""
         if not self._has_read:
-            prompt, kept = self._prompt, None
-            if self._keep < 1:
-                states, order = self._ranked()
-                prompt, kept = self._pair.seen(prompt, states, order, self._keep)
+            prompt, kept = self.prompts.seen(self._keep)
             self.device.start(prompt, self._sampler, kept)
             self._has_read = True
         return self.device
@@ -157,8 +129,8 @@ class LiveSource:
             self._block = self._reader().draft(self.text, int(length[0]), ends)
         self._sure = np.zeros(len(self._block), dtype=bool)
         written = len(self._until_end(self._block.tokens))
-        if np.isfinite(sure[0]):
-            self._sure = self._confidences() >= sure[0]
+        if np.isfinite(sure[0]) and len(self._block):
+            self._sure = self._block.confidences(self._gate) >= sure[0]
         # What lies behind an answer's end is not worth a judgement.
         self._sure[written:] = True
         numbers = len(self._block), (~self._sure).sum(), self._block.unsent
@@ -167,13 +139,6 @@ class LiveSource:
     def _chance(self, place: Place) -> Callable[[Outputs], float]:
         """What the head says of the next token, from what the draft says of it."""
         return lambda outputs: self._foreseen(outputs, place.keep[0])[2][0] / GRID
-
-    def _confidences(self) -> Floats:
-        if not len(self._block):
-            return np.zeros(0)
-        if self._gate == "uncertainty":
-            return as_float16(self._block.agreements)
-        return as_float16(ver.margin(self._block.signals))
 
     def finish(self, place: Place, move: Move) -> Outcome:
         """Send the block and take the verdict, commit it unsent, or let the edge write."""
@@ -243,7 +208,7 @@ class LiveSource:
         """Which of the first drafted tokens the target would not have written."""
         if self._auditor is None:
             self._auditor = Edge(self._pair.target, self._kind)
-            self._auditor.start(self._target_prompt, self._sampler)
+            self._auditor.start(self.prompts.target, self._sampler)
         message = self.device.message(self._number, [], self._block.first(count))
         message = wire.Draft.decode(message.encode(self._terms), self._terms)
         return np.array(self._auditor.refusals(self.text, message), dtype=bool)
@@ -262,17 +227,7 @@ class LiveSource:
         )
 
     def _facts(self, judged: int) -> Facts:
-        if not len(self._block):
-            nothing = np.zeros(1)
-            return Facts(nothing, nothing, nothing, nothing)
-        signals = self._block.first(max(judged, 1)).signals
-        margins, entropies = as_float16(ver.margin(signals)), as_float16(ver.entropy(signals))
-        return Facts(
-            margin=margins[-1:],
-            margin_mean=np.array([margins.mean()]),
-            entropy=entropies[-1:],
-            entropy_mean=np.array([entropies.mean()]),
-        )
+        return self._block.facts(judged)
 
     def branch(self, place: Place, outcome: Outcome, move: Move, width: Ints, steps: Ints) -> Bools:
         """Draft ahead; on the virtual clock only where the verdict lets a branch live on."""

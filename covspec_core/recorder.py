@@ -39,7 +39,7 @@ class Job:
     Attributes:
         request: Image, question and noise key.
         split: Name of its split.
-        scene: Seed of the drawn scene, or -1.
+        scene: Number of its case in the split of the drawn world, or -1.
     """
 
     request: Request

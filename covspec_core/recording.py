@@ -67,7 +67,7 @@ class Recording:
         split: Index into ``SPLITS``, ``[R]``.
         image_bytes: Encoded image and question, ``[R]``.
         statistics: See ``covspec_core.source.STATISTICS``, ``[R, 4]``.
-        scene: Seed of the drawn scene, or -1, ``[R]``.
+        scene: Number of its case in the split of the drawn world, or -1, ``[R]``.
         tokens: Emitted token ``y``, ``[N]``.
         p: ``p(y)``, ``[N]``.
         q: ``q(y)``, ``[L, N]``.

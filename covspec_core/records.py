@@ -81,7 +81,7 @@ COSTS = _record(
     floats=" ".join(f.name for f in fields(HardwareProfile) if f.name != "vocab_size")
     + " slot_s deadline_s "
     + " ".join(f"told_{name}" for name in CONSTANTS),
-    ints="slots longest widest max_skipped edge_burst requests judged_bytes refusal_bytes "
+    ints="slots longest widest max_skipped edge_burst judged_bytes refusal_bytes "
     "again_up_bytes again_down_bytes",
     bools="by_token post_verify pre_verify repeats asks_always asks_tail",
 )

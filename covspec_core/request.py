@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core.acceptance import AcceptanceHead, features_of
-from covspec_core.errors import InvalidSetting
+from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.reduction import Merging, VisualStates, activity
 from covspec_core.rounds import CHANCES
@@ -79,6 +80,55 @@ def kept_tokens(order: NDArray[np.int64], keep: float) -> NDArray[np.int64]:
     """The visual tokens that a share keeps, in image order."""
     kept: NDArray[np.int64] = np.sort(order[: round(keep * len(order))])
     return kept
+
+
+class Prompts:
+    """A request as both models read it, and how its visual tokens rank.
+
+    Args:
+        pair: The models.
+        request: Image and question.
+        limit: Most answer tokens.
+
+    Attributes:
+        draft: Prompt of the small model.
+        target: Prompt of the large one.
+
+    Raises:
+        InvalidRequest: If no prompt can be made of the request, or its answer has no room.
+    """
+
+    def __init__(self, pair: Pair, request: Request, limit: int) -> None:
+        self._pair = pair
+        self.draft = pair.draft.prompt(request.image, request.question)
+        self.target = pair.target.prompt(request.image, request.question)
+        for model, prompt in ((pair.draft, self.draft), (pair.target, self.target)):
+            _check_room(model, prompt, limit)
+
+    @cached_property
+    def ranked(self) -> tuple[VisualStates, NDArray[np.int64]]:
+        """What visual tokens are ranked by, and their order; read once, when asked.
+
+        Every share kept is a prefix of the order, unless dropped tokens are merged.
+        """
+        states = self._pair.draft.visual_states(self.draft)
+        return states, self._pair.order(states)
+
+    def seen(self, keep: float) -> tuple[Prompt, NDArray[np.int64] | None]:
+        """What the draft reads at a share: its prompt, and which visual tokens of it (or all)."""
+        return (self.draft, None) if keep >= 1 else self._pair.seen(self.draft, *self.ranked, keep)
+
+    def statistics(self) -> NDArray[np.float32]:
+        """Prefill statistics; see :func:`statistics`."""
+        return statistics(self.draft, self.ranked[0])
+
+
+def _check_room(model: VisionLanguageModel, prompt: Prompt, limit: int) -> None:
+    if len(prompt.ids) + limit > model.max_tokens:
+        raise InvalidRequest(
+            f"a prompt of {len(prompt.ids)} tokens and an answer of up to {limit} must "
+            f"fit the {model.max_tokens} positions of the model; lower the limit or ask less"
+        )
 
 
 def statistics(prompt: Prompt, states: VisualStates) -> NDArray[np.float32]:

@@ -38,8 +38,8 @@ STATUS_FIELDS: dict[str, str] = {
     "device_wait_s": "seconds until the device has read the request",
     "edge_wait_s": "before a request's first round, seconds until the edge has read it, at up_bps",
     "acceptance": "running mean of judged tokens that were accepted",
-    "accepted": "drafted tokens accepted in the last round",
-    "drafted": "tokens judged or committed in the last round",
+    "accepted": "drafted tokens of the last round that stand, checked or not",
+    "drafted": "tokens of the last round's block",
     "rejected": "1 if the last round ended in a rejection",
     "margin": "draft's margin at the last judged position",
     "margin_mean": "mean margin over the judged positions of the last block",
@@ -120,7 +120,9 @@ class RoundAction:
             the next one included, falls below it: the product of what the acceptance head says
             before each of them (SpecDec++, arXiv 2405.19715). In [0, 1]; 0 drafts all.
         give_up: The block is dropped once it is drafted, and the edge decodes a burst alone: the
-            drafts cost their seconds, nothing of them is sent. Neither stop counts then.
+            drafts cost their seconds, nothing of them is sent. Neither stop counts then. The text
+            keeps the target's law if no drafted token had a say in it, or under shared noise;
+            with independent draws, who drops blocks for what they hold prefers some tokens.
     """
 
     keep: float
@@ -133,11 +135,6 @@ class RoundAction:
 
     def __post_init__(self) -> None:
         Actions.of([self])
-
-    @property
-    def prune_ratio(self) -> float:
-        """Share of visual tokens dropped on the device."""
-        return 1.0 - self.keep
 
 
 _OFF = {"entropy_stop": STOP_OFF, "chance_stop": CHANCE_OFF, "give_up": False}
@@ -160,6 +157,10 @@ class Actions:
         for name, off in _OFF.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, constant(len(self.keep), off))
+        for name in ("draft_length", "branch_width"):
+            values = getattr(self, name)
+            if not np.issubdtype(values.dtype, np.integer):
+                raise InvalidAction(f"{name} must be an integer, got {values.tolist()}")
         _require(self.keep, (self.keep >= 0) & (self.keep <= 1), "keep must lie in [0, 1]")
         _require(self.draft_length, self.draft_length >= 0, "draft_length must be >= 0")
         _require(self.branch_width, self.branch_width >= 0, "branch_width must be >= 0")
@@ -212,9 +213,6 @@ class Actions:
         """Stack single actions."""
         rows = [[getattr(a, f.name) for f in fields(RoundAction)] for a in actions]
         keep, length, width, *others = (np.array(column) for column in zip(*rows, strict=True))
-        for name, column in (("draft_length", length), ("branch_width", width)):
-            if not np.issubdtype(column.dtype, np.integer):
-                raise InvalidAction(f"{name} must be an integer, got {column.tolist()}")
         *thresholds, give_up = others
         gate, entropy, chance = (column.astype(float) for column in thresholds)
         return Actions(keep.astype(float), length, width, gate, entropy, chance, give_up)
@@ -256,7 +254,8 @@ class RoundResult:
         skipped: Drafted tokens that were committed unchecked.
         burst: Tokens that the edge decoded alone.
         emitted: Tokens committed by this round.
-        deviations: Skipped tokens that the target would not have written (replay only).
+        deviations: Skipped tokens that the target would not have written (0 on the wall clock,
+            where nobody looks).
         hit: The bonus token was among the branch candidates.
         branch_steps: Draft steps taken ahead on the branches.
         bytes_up: Encoded bytes sent, images not included.

@@ -86,6 +86,8 @@ class Scenario:
         _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
         if self.gate not in GATES:
             raise InvalidSetting(f"gate must be one of {GATES}, got {self.gate!r}")
+        if self.pre_verify and self.gate == "token":
+            raise InvalidSetting("gate must not be 'token' with pre_verify, got both")
         if not self.gate_threshold >= 0:
             raise InvalidSetting(f"gate_threshold must be >= 0, got {self.gate_threshold}")
         self._check_optional_parts()
@@ -93,7 +95,7 @@ class Scenario:
             if getattr(self, name) < least:
                 raise InvalidSetting(f"{name} must be >= {least}, got {getattr(self, name)}")
         for name in ("link_rows", "link_s", "deadline_s"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} must be above 0, got {getattr(self, name)}")
         if self.max_skipped > MOST_TOKENS:
             raise InvalidSetting(f"max_skipped must be <= {MOST_TOKENS}, got {self.max_skipped}")

@@ -78,6 +78,12 @@ class Facts:
     entropy: Floats
     entropy_mean: Floats
 
+    @staticmethod
+    def none() -> Facts:
+        """Of one session without a judged position."""
+        nothing = np.zeros(1)
+        return Facts(nothing, nothing, nothing, nothing)
+
 
 class Stops(NamedTuple):
     """What ends blocks before their length, shape ``[B]`` each; both off by default of an action.

@@ -105,10 +105,7 @@ class LocalSource(LiveSource):
         return super()._statistics() if self.watched else np.zeros(len(STATISTICS))
 
     def _facts(self, judged: int) -> Facts:
-        if self.watched:
-            return super()._facts(judged)
-        nothing = np.zeros(1)
-        return Facts(nothing, nothing, nothing, nothing)
+        return super()._facts(judged) if self.watched else Facts.none()
 
     def _audit(self, count: int) -> NDArray[np.bool_]:
         return np.zeros(

@@ -27,11 +27,14 @@ class MixtureLink:
             raise InvalidSetting("a mixture needs at least one channel, got none")
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
-        """Draw links, see :class:`.channels.Channel`; regimes stand in blocks."""
+        """Draw links, see :class:`.channels.Channel`; regimes stand in blocks of one size.
+
+        So there may be a few more than ``n``: as many as make the shares equal.
+        """
         share = -(-n // len(self.parts))
         tables = [part.realise(rng, share, duration_s) for part in self.parts.values()]
         slot_s = min(table.slot_s for table in tables)
-        slots = round(duration_s / slot_s)
+        slots = count_slots(n, duration_s, slot_s)
         grids = [regrid(table, slot_s, slots) for table in tables]
         return LinkTable(slot_s, *(np.concatenate(columns) for columns in zip(*grids, strict=True)))
 

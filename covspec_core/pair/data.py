@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from covspec_core.models.small import N_VISUAL, PATCH_SIDE
+from covspec_core.models.small import IMAGE_SIDE, N_VISUAL, PATCH_SIDE
 from covspec_core.pair import world
 from covspec_core.pair.questions import Question, ask, questions
 from covspec_core.pair.render import render
@@ -106,7 +106,7 @@ class Batches(Dataset[Batch]):
 
 def patch_labels(scene: world.Scene) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Class of every patch under every name of ``PATCH_CLASSES``, shape ``[N_VISUAL, names]``."""
-    side = world.IMAGE_SIDE // PATCH_SIDE
+    side = IMAGE_SIDE // PATCH_SIDE
     return np.array(
         [_patch(scene, *divmod(index, side)) for index in range(side * side)], dtype=np.int64
     )

@@ -81,8 +81,7 @@ def answer(
     """
     generator = torch.Generator().manual_seed(seed)
     answers: list[list[int]] = []
-    for start in range(0, len(some), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for rows in chunks(len(some)):
         chosen = None if kept is None else kept[rows]
         answers += _answer_chunk(model, some[rows], chosen, partial(_draw, temperature, generator))
     return answers
@@ -166,7 +165,7 @@ def accepted_mass(
         kept: ``[cases, keep]``; ``None`` keeps all.
     """
     masses = []
-    for rows in _chunks(len(some)):
+    for rows in chunks(len(some)):
         batch = batch_of(some[rows], answers[rows])
         p = packing.forward(target, batch, None).logits.softmax(-1)
         q = packing.forward(draft, batch, None if kept is None else kept[rows]).logits.softmax(-1)
@@ -174,5 +173,6 @@ def accepted_mass(
     return torch.cat(masses)
 
 
-def _chunks(n: int) -> Iterator[slice]:
+def chunks(n: int) -> Iterator[slice]:
+    """Slices of ``CHUNK`` requests that cover ``n``."""
     return (slice(start, start + CHUNK) for start in range(0, n, CHUNK))

@@ -12,7 +12,8 @@ from typing import Any, Final
 from covspec_core.pair.claims import Claim, read_all
 from covspec_core.pair.phrases import Item, Phrase
 from covspec_core.pair.questions import Question
-from covspec_core.pair.world import LINES, Scene, Thing
+from covspec_core.pair.subjects import fitting
+from covspec_core.pair.world import LINES, Scene
 
 LISTS: Final = ("listing", "located")  # claims compared by what they mention, not one by one
 EXHAUSTIVE: Final = ("describe", "count", "more", "line")  # kinds that list all of a group
@@ -77,11 +78,7 @@ def _same(stated: Claim, wanted: Claim, scene: Scene) -> bool:
 def _same_slot(stated: Any, wanted: Any, scene: Scene) -> bool:
     if stated == wanted or not isinstance(wanted, Phrase):
         return bool(stated == wanted)
-    return _fitting(scene, stated) == _fitting(scene, wanted) != ()
-
-
-def _fitting(scene: Scene, phrase: Phrase) -> tuple[Thing, ...]:
-    return tuple(thing for thing in scene.things if phrase.fits(thing))
+    return fitting(scene, stated) == fitting(scene, wanted) != ()
 
 
 def _located(scene: Scene, a: Phrase, place: int) -> bool:
@@ -108,7 +105,7 @@ def _shapes(scene: Scene, shapes: tuple[str, ...]) -> bool:
 
 
 def _total(scene: Scene, n: int, group: Phrase) -> bool:
-    return len(_fitting(scene, group)) == n
+    return len(fitting(scene, group)) == n
 
 
 def _total_one(scene: Scene, noun: Phrase) -> bool:
@@ -128,11 +125,11 @@ def _empty_line(scene: Scene, line: str) -> bool:
 
 
 def _missing(scene: Scene, noun: Phrase) -> bool:
-    return not _fitting(scene, noun)
+    return not fitting(scene, noun)
 
 
 def _badge(scene: Scene, the: Phrase, mark: Any) -> bool:
-    things = _fitting(scene, the)
+    things = fitting(scene, the)
     return bool(things) and all(thing.badge == mark for thing in things)
 
 

@@ -71,7 +71,7 @@ def either(phrases: Iterable[str]) -> str:
 SIZE = words.meanings(words.SIZE_WORDS)
 COLOUR = words.meanings(words.COLOUR_WORDS)
 SHAPE = words.meanings(words.SHAPE_WORDS)
-PLACE = words.number_meanings(words.PLACE_WORDS)
+PLACE = words.meanings(words.PLACE_WORDS)
 SINGULAR: Final[Mapping[str, str | None]] = {**SHAPE, **{word: None for word in words.ANY_SHAPE}}
 PLURAL: Final = {words.plural(word): shape for word, shape in SINGULAR.items()}
 
@@ -116,9 +116,9 @@ def read_noun(text: str) -> Phrase:
     return Phrase(SIZE.get(found["size"]), found["colour"], SINGULAR[found["shape"]], badge)
 
 
-def _say_group(phrase: Phrase, rng: random.Random) -> str:
-    noun = say_noun(phrase, rng)
-    head, _, last = noun.rpartition(" ")
+def say_group(phrase: Phrase, rng: random.Random) -> str:
+    """A noun phrase without article, in the plural."""
+    head, _, last = say_noun(phrase, rng).rpartition(" ")
     return f"{head} {words.plural(last)}".strip()
 
 
@@ -173,7 +173,7 @@ def _read_mark(text: str) -> Badge:
 
 
 def _table_slot(table: Mapping[Any, tuple[str, ...]]) -> Slot:
-    read = {phrase: meaning for meaning, phrases in table.items() for phrase in phrases}
+    read = words.meanings(table)
     return Slot(either(read), read.__getitem__, lambda meaning, rng: pick(table[meaning], rng))
 
 
@@ -189,7 +189,7 @@ SLOTS: Final[dict[str, Slot]] = {
         lambda p, r: "the " + say_noun(p, r),
     ),
     "noun": Slot(_NOUN_TEXT, read_noun, say_noun),
-    "group": Slot(_nameless(_PLURAL), _read_group, _say_group),
+    "group": Slot(_nameless(_PLURAL), _read_group, say_group),
     "items": Slot(rf"{_ITEM_TEXT}(?: (?:,|and) {_ITEM_TEXT})*", _read_items, _say_items),
     "mark": Slot(rf"an? {either(COLOUR)} {either(SHAPE)} badge", _read_mark, _say_mark),
     "place": _table_slot(words.PLACE_WORDS),

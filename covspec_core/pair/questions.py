@@ -6,7 +6,6 @@ answer: evidence first, verdict last, as a careful person would put it.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,11 +13,19 @@ from typing import Final
 
 from covspec_core.pair import words
 from covspec_core.pair.claims import Claim, say_all
-from covspec_core.pair.phrases import Phrase, describe, pick, plainly, say_noun
+from covspec_core.pair.phrases import Phrase, describe, pick, plainly, say_group, say_noun
+from covspec_core.pair.subjects import (
+    across,
+    distance_px,
+    draw_group,
+    draw_two,
+    fitting,
+    is_beside,
+    refer,
+)
 from covspec_core.pair.wordings import ASKED
 from covspec_core.pair.world import COLOURS, GRID_SIDE, LINES, SHAPES, SIZES, Scene, Thing
 
-SHORT_SHARE: Final = 0.8  # of the things referred to by one attribute, where that is enough
 CLEAR_RATIO: Final = 1.3  # the second nearest is at least this much farther than the nearest
 OPPOSITE: Final = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
@@ -58,33 +65,6 @@ def questions(scene: Scene, rng: random.Random) -> Iterator[Question]:
             yield question
 
 
-def distance_px(a: Thing, b: Thing) -> float:
-    """Between the centres, in pixels."""
-    return math.hypot(a.x_px - b.x_px, a.y_px - b.y_px)
-
-
-def is_beside(a: Thing, side: str, b: Thing) -> bool:
-    """Whether the centre of ``a`` is on that side of the centre of ``b``."""
-    right, down = a.x_px - b.x_px, a.y_px - b.y_px
-    return {"left": right < 0, "right": right > 0, "above": down < 0, "below": down > 0}[side]
-
-
-def refer(scene: Scene, thing: Thing, rng: random.Random) -> Phrase | None:
-    """A short phrase that fits this thing only, or ``None``."""
-    short = [Phrase(shape=thing.shape), Phrase(colour=thing.colour)]
-    full = [
-        Phrase(colour=thing.colour, shape=thing.shape),
-        Phrase(thing.size, thing.colour, thing.shape),
-    ]
-    phrases = [*rng.sample(short, 2), *full] if rng.random() < SHORT_SHARE else full
-    return next((p for p in phrases if sum(map(p.fits, scene.things)) == 1), None)
-
-
-def items_of(things: tuple[Thing, ...]) -> tuple[tuple[Phrase, int], ...]:
-    """Every thing with its cell, as a list in a sentence needs them."""
-    return tuple((describe(thing), thing.cell) for thing in things)
-
-
 def _the(phrase: Phrase, rng: random.Random) -> str:
     return "the " + say_noun(phrase, rng)
 
@@ -95,16 +75,13 @@ def _found(thing: Thing) -> Claim:
 
 
 def _listed(things: tuple[Thing, ...]) -> list[Claim]:
-    return [Claim("listing", {"items": items_of(things)})] if things else []
-
-
-def _fitting(scene: Scene, group: Phrase) -> tuple[Thing, ...]:
-    return tuple(thing for thing in scene.things if group.fits(thing))
+    items = tuple((describe(thing), thing.cell) for thing in things)
+    return [Claim("listing", {"items": items})] if things else []
 
 
 def _count(scene: Scene, group: Phrase) -> list[Claim]:
     """The things of a group one by one, then their number."""
-    things = _fitting(scene, group)
+    things = fitting(scene, group)
     listing = _listed(things)
     if len(things) == 1:
         return [*listing, Claim("total_one", {"noun": group})]
@@ -170,27 +147,9 @@ def _ask_missing(scene: Scene, rng: random.Random) -> Question | None:
     return Question("where", text, (Claim("missing", {"noun": phrase}),))
 
 
-def _draw_group(scene: Scene, rng: random.Random) -> Phrase:
-    """A size, colour, shape or two of them; mostly of some thing in the scene."""
-    thing = rng.choice(scene.things)
-    real = rng.random() < 0.85
-    size = thing.size if real else rng.choice(SIZES)
-    colour = thing.colour if real else rng.choice(COLOURS)
-    shape = thing.shape if real else rng.choice(SHAPES)
-    return rng.choice([
-        Phrase(size, shape=shape), Phrase(size), Phrase(colour=colour), Phrase(shape=shape),
-        Phrase(colour=colour, shape=shape), Phrase(size, colour), Phrase(),
-    ])  # fmt: skip
-
-
-def _plural(group: Phrase, rng: random.Random) -> str:
-    head, _, last = say_noun(group, rng).rpartition(" ")
-    return f"{head} {words.plural(last)}".strip()
-
-
 def _ask_count(scene: Scene, rng: random.Random) -> Question:
-    group = _draw_group(scene, rng)
-    text = rng.choice(ASKED["count"]).format(_plural(group, rng))
+    group = draw_group(scene, rng)
+    text = rng.choice(ASKED["count"]).format(say_group(group, rng))
     return Question("count", text, tuple(_count(scene, group)))
 
 
@@ -203,23 +162,13 @@ def _ask_more(scene: Scene, rng: random.Random) -> Question | None:
     n = [sum(map(group.fits, scene.things)) for group in groups]
     most = Claim("more", {"group": groups[n[1] > n[0]]})
     verdict = Claim("equally_many") if n[0] == n[1] else most
-    text = rng.choice(ASKED["more"]).format(*(_plural(group, rng) for group in groups))
-    claims = [claim for group in groups for claim in _listed(_fitting(scene, group))]
+    text = rng.choice(ASKED["more"]).format(*(say_group(group, rng) for group in groups))
+    claims = [claim for group in groups for claim in _listed(fitting(scene, group))]
     return Question("more", text, (*claims, verdict))
 
 
-def _two(
-    scene: Scene, rng: random.Random
-) -> tuple[tuple[Thing, Phrase], tuple[Thing, Phrase]] | None:
-    first, second = rng.sample(scene.things, 2)
-    a, b = refer(scene, first, rng), refer(scene, second, rng)
-    if a is None or b is None:
-        return None
-    return (first, a), (second, b)
-
-
 def _ask_larger(scene: Scene, rng: random.Random) -> Question | None:
-    pair = _two(scene, rng)
+    pair = draw_two(scene, rng)
     if pair is None or any(phrase.size for _, phrase in pair):
         return None
     (a, a_said), (b, b_said) = pair
@@ -231,11 +180,7 @@ def _ask_larger(scene: Scene, rng: random.Random) -> Question | None:
 
 
 def _ask_beside(scene: Scene, rng: random.Random) -> Question | None:
-    return ask_beside(scene, rng, apart=lambda a, b, axis: _across(a, axis) != _across(b, axis))
-
-
-def _across(thing: Thing, axis: str) -> int:
-    return thing.cell % GRID_SIDE if axis == "x" else thing.cell // GRID_SIDE
+    return ask_beside(scene, rng, apart=lambda a, b, axis: across(a, axis) != across(b, axis))
 
 
 def ask_beside(
@@ -248,7 +193,7 @@ def ask_beside(
         rng: Source of chance.
         apart: Whether two things are a fair pair along an axis, "x" or "y".
     """
-    pair = _two(scene, rng)
+    pair = draw_two(scene, rng)
     side = rng.choice(list(OPPOSITE))
     axis = "x" if side in ("left", "right") else "y"
     if pair is None or not apart(pair[0][0], pair[1][0], axis):

@@ -17,7 +17,7 @@ from covspec_core.errors import InvalidSetting
 from covspec_core.models.hf import HFModel
 from covspec_core.models.small import IMAGE_SIDE, N_VISUAL
 from covspec_core.pair import packing
-from covspec_core.pair.evaluate import CHUNK, Case, answer, batch_of, cases, text_of
+from covspec_core.pair.evaluate import Case, answer, batch_of, cases, chunks, text_of
 from covspec_core.pair.folders import load
 from covspec_core.pair.grading import is_right
 from covspec_core.pair.measure import UNSEEN
@@ -162,14 +162,10 @@ def _measure(
                 found.right[split, each, keep] = right
 
 
-def _chunks(n: int) -> Iterator[slice]:
-    return (slice(start, start + CHUNK) for start in range(0, n, CHUNK))
-
-
 @torch.inference_mode()
 def _laws(model: Any, asked: Sequence[Case], sampled: Sequence[list[int]]) -> Iterator[Tensor]:
     """The target's laws at every position of its answers, chunk by chunk."""
-    for rows in _chunks(len(asked)):
+    for rows in chunks(len(asked)):
         batch = batch_of(asked[rows], sampled[rows])
         yield packing.forward(model, batch, None).logits.softmax(-1)
 
@@ -181,7 +177,7 @@ def _accepted(
 ) -> Floats:  # fmt: skip
     """``sum min(p, q)`` over each answer, ``[questions]``."""
     sums: list[float] = []
-    for rows, p in zip(_chunks(len(asked)), laws, strict=True):
+    for rows, p in zip(chunks(len(asked)), laws, strict=True):
         batch = batch_of(asked[rows], sampled[rows])
         q = packing.forward(draft, batch, kept[rows]).logits.softmax(-1)
         mass = torch.minimum(p, q).sum(-1).double()

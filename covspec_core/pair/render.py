@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from covspec_core.pair.world import IMAGE_SIDE, Scene, Thing
+from covspec_core.models.small import IMAGE_SIDE
+from covspec_core.pair.world import Scene, Thing
 
 Point = tuple[float, float]
 Rgb = tuple[int, int, int]

@@ -6,10 +6,9 @@ Every table maps a meaning to its phrases, the usual one first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from covspec_core.pair.world import (
-    BADGE_SHAPES,
     COLOURS,
     PATTERNS,
     RARE_COLOURS,
@@ -18,6 +17,8 @@ from covspec_core.pair.world import (
     TONES,
 )
 
+Meaning = TypeVar("Meaning")
+
 SIZE_WORDS: Final = {
     "small": ("small", "little"),
     "medium": ("medium", "middling"),
@@ -25,7 +26,6 @@ SIZE_WORDS: Final = {
 }
 COLOUR_WORDS: Final = {colour: (colour,) for colour in COLOURS + RARE_COLOURS}
 SHAPE_WORDS: Final = {shape: (shape,) for shape in SHAPES + RARE_SHAPES}
-BADGE_WORDS: Final = {shape: (shape,) for shape in BADGE_SHAPES}
 TONE_WORDS: Final = {tone: (tone,) for tone in TONES}
 PATTERN_WORDS: Final = {pattern: (pattern,) for pattern in PATTERNS}
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -64,11 +64,6 @@ def plural(shape: str) -> str:
     return {"cross": "crosses"}.get(shape, shape + "s")
 
 
-def meanings(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Phrase to meaning, for a table of strings."""
-    return {phrase: meaning for meaning, phrases in table.items() for phrase in phrases}
-
-
-def number_meanings(table: Mapping[int, tuple[str, ...]]) -> dict[str, int]:
-    """Phrase to meaning, for a table of numbers (places, counts)."""
+def meanings(table: Mapping[Meaning, tuple[str, ...]]) -> dict[str, Meaning]:
+    """Phrase to meaning, for a table of words or of numbers (places, counts)."""
     return {phrase: meaning for meaning, phrases in table.items() for phrase in phrases}

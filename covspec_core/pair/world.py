@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from covspec_core.errors import InvalidSetting
+from covspec_core.models.small import IMAGE_SIDE
 
-IMAGE_SIDE: Final = 96  # pixels
 GRID_SIDE: Final = 3
 CELL_SIDE: Final = IMAGE_SIDE // GRID_SIDE  # pixels
 

@@ -4,7 +4,7 @@ from covspec_core.wire.formats import FORMATS, LawFormat
 from covspec_core.wire.frame import HEADER, ID_BYTES, MOST_BYTES, VERSION
 from covspec_core.wire.messages import Draft, LawMessage, Terms, Top, Verdict, Wish
 from covspec_core.wire.protocols import PROTOCOLS, WireProtocol, protocol
-from covspec_core.wire.sizes import again, again_bytes, download_bytes, upload_bytes
+from covspec_core.wire.sizes import again_bytes, download_bytes, upload_bytes
 
 __all__ = [
     "FORMATS",
@@ -21,7 +21,6 @@ __all__ = [
     "Verdict",
     "WireProtocol",
     "Wish",
-    "again",
     "again_bytes",
     "download_bytes",
     "protocol",

@@ -96,17 +96,6 @@ def asks_again(rejected: Any, tail: Any, always: Any, for_tail: Any) -> Any:
     return rejected & (always | (for_tail & tail))
 
 
-def again(kind: WireProtocol, rejected: Any, tail: Any) -> Any:
-    """Whether a round needs a second exchange; see :func:`again_bytes`.
-
-    Args:
-        kind: Protocol.
-        rejected: Whether a token was refused.
-        tail: Whether it was drawn anew with the rest of the target's law.
-    """
-    return asks_again(np.asarray(rejected), np.asarray(tail), kind.law_asked, kind.top > 0)
-
-
 def again_bytes(kind: WireProtocol, vocab_size: int) -> tuple[int, int]:
     """Lengths of the messages up and down of a second exchange; zeros where there is none.
 
@@ -115,7 +104,7 @@ def again_bytes(kind: WireProtocol, vocab_size: int) -> tuple[int, int]:
         vocab_size: Entries of a law.
     """
     if kind.law_asked:
-        return HEADER.size + kind.format.law_bytes(vocab_size), HEADER.size + ID_BYTES
+        return HEADER_BYTES + kind.format.law_bytes(vocab_size), HEADER_BYTES + ID_BYTES
     if kind.top:
-        return HEADER.size, HEADER.size + SCALAR_BYTES * (vocab_size - min(kind.top, vocab_size))
+        return HEADER_BYTES, HEADER_BYTES + SCALAR_BYTES * (vocab_size - min(kind.top, vocab_size))
     return 0, 0

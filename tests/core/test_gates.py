@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covspec_core.blocks import Sampler
 from covspec_core.errors import BrokenMessage, InvalidAction, InvalidSetting
+from covspec_core.records import SESSION
 from covspec_core.replay import ASTRAY
 from covspec_core.rounds import RoundAction, RoundResult
+from covspec_core.source import Place
 from covspec_core.verification import agreement, entropy, law, margin
 from covspec_core.wire import HEADER, Draft, Terms, protocol, upload_bytes
 from tests.core.conftest import make_pair, make_recording, make_requests, make_scenario
@@ -305,6 +308,62 @@ def test_an_entropy_stop_leaves_the_law_of_the_text_alone(dice, protocol_name): 
     source = make_source(pair, protocol_name)
     got = enumerate_texts(dice, source, [{"length": 2, "stop": 0.9}, {"length": 1}], 3)
     assert_equal_chances(got, target_chances(pair, 3))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_block_that_its_stop_ends_with_the_answer_replays_as_it_ran(seed):
+    live, replay = both(make_small_pair(vocab_size=6, eos_bias=-1.0, same=True), seed)
+    over = False
+    while not over:
+        action = RoundAction(0.5, 6, 0, entropy_stop=0.0)
+        results = live.round(action), replay.round(action)
+        assert results[0].drafted[0] == 1
+        assert_same_round(*results, EVERYTHING)
+        over = bool(results[0].session_done[0])
+
+
+def chances_if_dropped(dice, monkeypatch, protocol_name, ahead, threshold):  # noqa: F811
+    """Law of the first token where a block is given up for a sure law behind ``ahead`` drafts."""
+    source, drawn = make_source(make_small_pair(vocab_size=4), protocol_name), {}
+    place = Place(np.zeros(1, SESSION))
+    place.keep[:] = 0.5
+
+    def draw(self, law, position, purpose=0):
+        """One outcome an address and law, as a number that is addressed gives it."""
+        address = position, purpose, law.tobytes()
+        if address not in drawn:
+            drawn[address] = dice.roll(law)
+        return drawn[address]
+
+    def play():
+        drawn.clear()
+        begin(source)
+        row = np.array([0])
+        told = [source.within(place, row, np.array([n])).margin[0] for n in range(ahead + 1)]
+        play_round(source, 0 if told[-1] > threshold else 1, burst=1)
+        return tuple(source.text[:1])
+
+    monkeypatch.setattr(Sampler, "draw", draw)
+    return dice.chances(play)
+
+
+@pytest.mark.parametrize("protocol_name", ["decoupled", "full", "lazy", "progressive"])
+def test_giving_up_for_what_was_drafted_costs_independent_draws_the_law(
+    dice,  # noqa: F811
+    monkeypatch,
+    protocol_name,
+):
+    expected = target_chances(make_small_pair(vocab_size=4), 1)
+    for threshold in (0.5, 0.9):  # the law before the first draft has a margin of 0.78
+        got = chances_if_dropped(dice, monkeypatch, protocol_name, 0, threshold)
+        assert_equal_chances(got, expected)
+    got = chances_if_dropped(dice, monkeypatch, protocol_name, 1, 0.5)
+    assert max(abs(got[text] - expected[text]) for text in expected) > 0.05
+
+
+def test_a_token_gate_does_not_go_with_first_tokens_that_are_judged_apart():
+    with pytest.raises(InvalidSetting, match="gate must not be 'token' with pre_verify"):
+        make_scenario(gate="token", pre_verify=True)
 
 
 def test_an_unknown_gate_is_refused():

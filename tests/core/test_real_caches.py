@@ -52,7 +52,8 @@ def test_caches_equal_fresh_ones_after_any_sequence_of_rounds(pair, name, seed):
     source, rng = make_source(pair, name), np.random.default_rng(seed)
     keep = float(rng.choice([0.25, 1.0]))
     begin(source, seed, keep)
-    kept = np.sort(source.order[: round(keep * len(source.order))])
+    _, order = source.prompts.ranked
+    kept = np.sort(order[: round(keep * len(order))])
     for controls in random_rounds(rng):
         local = controls["length"] > 0 and rng.random() < 0.2
         outcome = play_round(source, **controls, local=local)
@@ -60,8 +61,8 @@ def test_caches_equal_fresh_ones_after_any_sequence_of_rounds(pair, name, seed):
             break
         device, edge = source.device, source.edge
         ahead = source.text + device.ready.tokens
-        assert_fresh(pair.draft, source._prompt, kept, device._context, ahead)
-        assert_fresh(pair.target, source._target_prompt, None, edge._context, source.text)
+        assert_fresh(pair.draft, source.prompts.draft, kept, device._context, ahead)
+        assert_fresh(pair.target, source.prompts.target, None, edge._context, source.text)
 
 
 @pytest.mark.parametrize("which", ["draft", "target"])
@@ -78,7 +79,7 @@ def test_keeping_everything_is_not_pruning(pair, which):
 def test_a_device_that_keeps_everything_drafts_what_the_whole_model_writes(pair):
     source = make_source(pair, "coupled", temperature=0.0, limit=12)
     begin(source, 0, keep=1.0)
-    context, outputs = pair.draft.prefill(source._prompt)
+    context, outputs = pair.draft.prefill(source.prompts.draft)
     logits, written = outputs.logits, []
     for _ in range(8):
         written.append(int(logits.argmax()))

@@ -223,7 +223,9 @@ def test_levels_that_are_no_round_numbers_are_found_again(mixed, keep):
     meta = mixed.meta | {"keep_levels": [float(f"{keep:.9f}"), 0.5, 1.0]}
     source = ReplaySource(replace(mixed, meta=meta), protocol("coupled"), 1)
     source.begin(np.array([0]), np.array([0], dtype=np.uint64))
+    source.texts["base"] = -1
     source.prefill(np.array([0]), np.array([keep]))
+    assert source.texts["base"] == source.texts["first"]  # the first level
 
 
 class HighIds(ToyModel):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from covspec_core.engine import Engine, realise_links
-from covspec_core.errors import InvalidAction, LinkTimeout, SessionOver
+from covspec_core.errors import InvalidAction, InvalidSetting, LinkTimeout, SessionOver
 from covspec_core.links.channels import ConstantLink, GilbertElliottLink
 from covspec_core.links.table import LinkTable
 from covspec_core.live import LiveSource
@@ -547,6 +547,22 @@ def test_an_invalid_action_is_refused_and_changes_nothing(
     good = Actions.of([RoundAction(0.5, 3, 2)])
     np.testing.assert_array_equal(sessions.status().values, untouched.status().values)
     assert_same_round(sessions.play(good), untouched.play(good))
+
+
+@pytest.mark.parametrize("name", ["draft_length", "branch_width"])
+def test_arrays_of_actions_count_in_integers(name):
+    controls = {"draft_length": np.array([2]), "branch_width": np.array([0])} | {
+        name: np.array([2.7])
+    }
+    with pytest.raises(InvalidAction, match=rf"{name} must be an integer, got \[2.7\]"):
+        Actions(keep=np.array([0.5]), gate_threshold=np.array([np.inf]), **controls)
+
+
+@pytest.mark.parametrize("name", ["link_rows", "link_s", "deadline_s"])
+@pytest.mark.parametrize("value", [0, math.nan])
+def test_a_scenario_that_lasts_no_time_is_refused(name, value):
+    with pytest.raises(InvalidSetting, match=f"{name} must be above 0, got {value}"):
+        make_scenario(**{name: value})
 
 
 def test_actions_for_another_number_of_sessions_are_refused(recording):

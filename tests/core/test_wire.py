@@ -19,12 +19,12 @@ from covspec_core.wire import (
     Top,
     Verdict,
     Wish,
-    again,
     again_bytes,
     download_bytes,
     protocol,
     upload_bytes,
 )
+from covspec_core.wire.sizes import asks_again
 from tests.core.conftest import kind_of
 
 KINDS = [
@@ -165,7 +165,8 @@ def test_byte_counts_equal_the_length_of_real_messages(kind, vocab_size):
 def test_a_second_exchange_follows_where_the_first_verdict_leaves_the_token_open(kind):
     rejected, tail = np.array([False, True, True]), np.array([False, False, True])
     expected = {"lazy": [False, True, True], "progressive": [False, False, True]}
-    np.testing.assert_array_equal(again(kind, rejected, tail), expected.get(kind.name, [False] * 3))
+    asked = asks_again(rejected, tail, kind.law_asked, kind.top > 0)
+    np.testing.assert_array_equal(asked, expected.get(kind.name, [False] * 3))
 
 
 @label

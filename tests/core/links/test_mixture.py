@@ -44,6 +44,13 @@ def test_shares_are_equal_even_if_that_needs_more_rows(n, rows):
     assert np.unique(table.up_bps, return_counts=True)[1].tolist() == [rows // 3] * 3
 
 
+@pytest.mark.parametrize("duration_s", [0.3, 10.3])
+def test_links_last_as_long_as_asked_where_slots_do_not_divide_it(duration_s):
+    fading = GilbertElliottLink(2.0, 1.0, 1.0, 1.0, slot_s=1.0)
+    table = realise(2, duration_s, a=fading, b=fading)
+    assert duration_s <= table.period_s < duration_s + table.slot_s
+
+
 def test_longer_slots_are_cut_into_the_shortest():
     table = realise(2, fine=Stairs(0.5, 0.0), coarse=Stairs(1.5, 100.0))
     assert (table.slot_s, table.slots) == (0.5, 24)
