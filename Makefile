@@ -37,13 +37,15 @@ bench: setup ## One JSON line per figure: name, value, unit, goal
 nightly: setup ## The heavy checks, all of them
 	$(BIN)/python -m pytest -n 2
 
-pair: setup ## Train the embedded pair and its acceptance head anew, measure its card (hours)
+pair: setup ## Train the embedded pair and its acceptance head anew, record it, measure its card (hours)
 	$(BIN)/python -m covspec_core.pair.train
 	$(BIN)/python -m covspec_core.pair.head
+	$(MAKE) recording
 	$(BIN)/python -m covspec_core.pair.card
 
-recording: setup ## Record the embedded pair anew (minutes)
+recording: setup ## Record the embedded pair anew, score its acceptance head (minutes)
 	$(BIN)/python -m covspec_core.pair.record
+	$(BIN)/python -m policies.head_scores
 
 clean: ## Remove the environment and caches, not the runs
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

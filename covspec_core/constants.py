@@ -25,7 +25,7 @@ def status_constants(scenario: Scenario) -> dict[str, float]:
         "token_bytes": float(up[1] - up[0]),
         "refusal_bytes": float(verdict[1] + asked),
         "edge_step_s": step_s,
-        "draft_cost": profile.draft_step_s / step_s,
+        "draft_cost": profile.draft_s(0.0) / step_s,
         "keep_cost": profile.draft_keep_s / step_s,
         "position_cost": profile.verify_slope,
     }

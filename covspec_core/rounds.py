@@ -67,7 +67,8 @@ STATUS_FIELDS: dict[str, str] = {
     "token_bytes": "bytes up for each drafted token that is judged; the same all session",
     "refusal_bytes": "bytes that a refused token moves, up and down; the same all session",
     "edge_step_s": "seconds of a token that the edge decodes alone, by the profile",
-    "draft_cost": "a draft step without visual tokens over edge_step_s, by the profile",
+    "draft_cost": "a draft step without visual tokens, head included, over edge_step_s, by the "
+    "profile",
     "keep_cost": "what all visual tokens add to it over edge_step_s, by the profile",
     "position_cost": "a further position of a target pass over edge_step_s, by the profile",
 }

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from statistics import median
 from typing import Any
 
@@ -24,14 +24,16 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
+from covspec_core.acceptance import EXTRAS, AcceptanceHead, features_of, load_head
 from covspec_core.engine import realise_links
 from covspec_core.links.table import Direction
 from covspec_core.links.traces import TraceLink
+from covspec_core.pair.head import HEAD
 from covspec_core.recording import Recording
 from covspec_core.records import result_of
 from env.codec import Codec
 from env.play import World
-from env.presets import named_scenario
+from env.presets import RECORDING, named_scenario
 from env.single import CoVSpecEnv
 from env.vector import CoVSpecVectorEnv
 from policies.algorithms.settings import PPOSettings
@@ -48,8 +50,11 @@ GOALS = {
     "single_env_rounds_per_s": 20_000,
     "ppo_over_free_env": 0.85,
     "controller_decision_us": 50,
+    "acceptance_head_us": 20,
 }
 BATCH, SESSIONS = 4096, 1024
+WIDE = 2048
+"""Hidden size of InternVL2.5-4B, the draft that the profile ``paper`` stands for."""
 TRACES_DIR = os.environ.get("COVSPEC_TRACES_DIR")
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 FIRST_STEP = (
@@ -166,6 +171,31 @@ def deepened(network: LearnedController) -> LearnedController:
     return LearnedController(network.codec, Network([(first, bias), (square, bias), last]))
 
 
+def acceptance_head() -> None:
+    """One draft step's forecast: by the head that ships, and at the width of a draft of 4B."""
+    shipped = load_head(RECORDING.parent / "pair" / HEAD)
+    rng = np.random.default_rng(0)
+    for hidden in (shipped.hidden_size, WIDE):
+        head = shipped if hidden == shipped.hidden_size else random_head(shipped, hidden, rng)
+        states = rng.normal(size=hidden).astype(np.float32)
+        each = seconds(
+            lambda head=head, states=states: head.chances(
+                features_of(states, np.float32(0.5), np.float32(0.5), 0.5)
+            ),
+            25, 500,
+        )  # fmt: skip
+        weights = sum(getattr(head, field.name).size for field in fields(head))
+        tell("acceptance_head_us", 1e6 * each, "us", hidden=hidden, weights=weights)
+
+
+def random_head(like: AcceptanceHead, hidden: int, rng: np.random.Generator) -> AcceptanceHead:
+    """A head as large as one that reads wider hidden states."""
+    own = hidden + EXTRAS
+    drawn = rng.normal(size=(own, len(like.bias_in))).astype(np.float32)
+    flat = np.zeros(own, np.float32), np.ones(own, np.float32)
+    return AcceptanceHead(*flat, drawn, like.bias_in, like.weight_out, like.bias_out)
+
+
 def transfers(world: World) -> None:
     """Transfers over a time-varying link."""
     scenario = replace(world.scenario, link_rows=SESSIONS)
@@ -257,6 +287,7 @@ def main() -> None:
     single_rounds()
     first_steps()
     decision(CoVSpecEnv(world.scenario, recording=recording))
+    acceptance_head()
     transfers(world)
     judging(world)
     ppo_over_free_env()

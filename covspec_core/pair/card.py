@@ -73,6 +73,24 @@ Commit {commit}, `{command}`, seed {seed}, {hardware}, torch {torch},
 transformers {transformers}, Python {python}.
 """
 
+SCORES: Final = {
+    "brier": "Brier score",
+    "log_score": "log score, nats",
+    "calibration_error": "calibration error",
+}
+PREDICTORS: Final = ("true chance", "head", "margin", "entropy", "base rate")
+SCORED: Final = """
+Scores of the chance that the next n drafted tokens stand, at {positions:,} positions of {requests}
+{split} requests and all shares of visual tokens; lower is better, the true chance is the least.
+Training requests turn margin and entropy into chances, by the best monotone map for every n and
+share, and give the base rate; the head is as it is. Intervals are 95 %, over requests.
+
+{table}
+
+![What is said against what is true]({figure})
+
+Commit {commit}, `{command}`, seed {seed}, {hardware}."""
+
 
 def goals(measured: Measured) -> list[tuple[str, str, bool]]:
     """What the pair must reach: wording, figure, reached."""
@@ -117,9 +135,7 @@ def card(measured: Measured, training: Mapping[str, Any], made: Mapping[str, Any
         training="\n".join(_trained(name, training[name]) for name in ("target", "draft")),
         head=_foreseen(training["acceptance_head"]),
         commit=made["commit"][:7],
-        command=made["command"],
-        seed=made["seed"],
-        hardware=made["hardware"],
+        **{name: made[name] for name in ("command", "seed", "hardware")},
         **{name: made["versions"][name] for name in ("torch", "transformers", "python")},
     )
 
@@ -143,8 +159,38 @@ def _foreseen(head: Mapping[str, Any]) -> str:
         + _table(["n", *(n for n, _ in rows)], [["head", *(found for _, found in rows)]])
         + f"\n\nFor the next token the draft's margin reaches {head['correlation_of_margin']:.3f}, "
         f"its entropy {head['correlation_of_entropy']:.3f};\nthe head's calibration error is "
-        f"{head['calibration_error']:.3f}."
+        f"{head['calibration_error']:.3f}.\n{_scored(head['scores'])}"
     )
+
+
+def _scored(scores: Mapping[str, Any]) -> str:
+    by_n, made = scores["by_n"], scores["provenance"]
+    rows = [
+        [
+            label,
+            n,
+            *(f"{own[score][name]:.4f}" if name in own[score] else "" for name in PREDICTORS),
+            _below(own, score),
+        ]
+        for score, label in SCORES.items()
+        for n, own in by_n.items()
+    ]
+    return SCORED.format(
+        **{name: scores[name] for name in ("split", "requests", "positions", "figure")},
+        table=_table(["", "n", *PREDICTORS, "head below the better of the two"], rows),
+        commit=made["commit"][:7],
+        **{name: made[name] for name in ("command", "seed", "hardware")},
+    )
+
+
+def _below(own: Mapping[str, Any], score: str) -> str:
+    """By how much the head's score is below that of margin or entropy, whichever is lower."""
+    if f"{score}_over_margin" not in own:
+        return ""
+    better = min(("margin", "entropy"), key=lambda rival: own[score][rival])
+    gain = own[f"{score}_over_{better}"]
+    low, high = gain["ci95"]
+    return f"{gain['mean']:.4f} ({low:.4f} to {high:.4f})"
 
 
 def _right_table(measured: Measured) -> str:
@@ -192,6 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     training = json.loads((args.pair / TRAINING).read_text())
+    if "scores" not in training["acceptance_head"]:
+        parser.error("the head must be scored first: python -m policies.head_scores")
     measured = measure(args.pair, tuple(args.questions), args.seed)
     given = sys.argv[1:] if arguments is None else arguments
     made = provenance(args.seed, shlex.join(["python", "-m", "covspec_core.pair.card", *given]))

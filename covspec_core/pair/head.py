@@ -1,7 +1,8 @@
 """Fits the acceptance head of the embedded pair: ``python -m covspec_core.pair.head``.
 
 Targets answer training questions, the draft reads along at every keep level; requests of the
-validation split then show how well the head knows what will stand.
+validation split then show how well the head knows what will stand. ``python -m
+policies.head_scores`` judges the head of a recording more closely, beside other predictors.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ LEVELS = (0.0, 0.5, 1.0)
 LIMIT = 40
 
 PROFILE = HardwareProfile(
-    edge_step_s=0.2, verify_slope=0.3, draft_step_s=0.03, draft_keep_s=0.03, branch_slope=0.1,
-    device_prefill_s=0.4, edge_prefill_s=0.8, catch_up_s=0.002, edge_catch_up_s=0.06,
-    device_w=10.0, radio_w=1.0, vocab_size=6,
+    edge_step_s=0.2, verify_slope=0.3, draft_step_s=0.03, draft_keep_s=0.03, head_s=0.0,
+    branch_slope=0.1, device_prefill_s=0.4, edge_prefill_s=0.8, catch_up_s=0.002,
+    edge_catch_up_s=0.06, device_w=10.0, radio_w=1.0, vocab_size=6,
 )  # fmt: skip
 
 

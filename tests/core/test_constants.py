@@ -45,6 +45,14 @@ def test_costs_are_shares_of_a_step_of_the_edge():
     assert step_s * (1 + 3 * told["position_cost"]) == pytest.approx(PROFILE.verify_s(4))
 
 
+def test_the_head_is_told_as_a_part_of_the_draft_step():
+    told, charged = (
+        status_constants(make_scenario(profile=replace(PROFILE, head_s=s))) for s in (0.0, 0.01)
+    )
+    assert charged["draft_cost"] - told["draft_cost"] == pytest.approx(0.01 / PROFILE.edge_step_s)
+    assert charged["keep_cost"] == told["keep_cost"]
+
+
 def test_they_stay_through_rounds_requests_and_sessions(recording):
     scenario = make_scenario()
     source = ReplaySource(recording, scenario.protocol, 5)

@@ -16,9 +16,11 @@ KEEP_SHARE = (0.2933 - 0.160) / (1 - 64 / 768)
 
 PAPER = HardwareProfile(
     edge_step_s=T_E, verify_slope=0.302, draft_step_s=T_E * (0.160 - KEEP_SHARE * 64 / 768),
-    draft_keep_s=T_E * KEEP_SHARE, branch_slope=0.05, device_prefill_s=0.5, edge_prefill_s=1.0,
-    catch_up_s=0.001, edge_catch_up_s=0.06, device_w=15.0, radio_w=2.0, vocab_size=151_674,
+    draft_keep_s=T_E * KEEP_SHARE, head_s=0.0, branch_slope=0.05, device_prefill_s=0.5,
+    edge_prefill_s=1.0, catch_up_s=0.001, edge_catch_up_s=0.06, device_w=15.0, radio_w=2.0,
+    vocab_size=151_674,
 )  # fmt: skip
+KEEPS = np.array([0.0, 0.25, 1.0])
 NUMBERS = [name for name in HardwareProfile.__dataclass_fields__ if name != "vocab_size"]
 
 
@@ -38,6 +40,11 @@ def test_the_paper_drafts_3_41_times_as_fast_as_the_edge_with_all_visual_tokens(
     assert PAPER.edge_step_s / PAPER.draft_s(1.0) == pytest.approx(3.41, abs=0.005)
 
 
+def test_the_head_is_charged_once_for_every_draft_step():
+    charged = replace(PAPER, head_s=0.01)
+    np.testing.assert_allclose(charged.draft_s(KEEPS) - PAPER.draft_s(KEEPS), 0.01)
+
+
 def test_each_further_branch_adds_its_slope():
     np.testing.assert_allclose(PAPER.branch_factor(np.array([1, 2, 4])), [1.0, 1.05, 1.15])
 
@@ -45,7 +52,7 @@ def test_each_further_branch_adds_its_slope():
 def test_methods_take_arrays_and_numbers_alike():
     for method, values in (
         (PAPER.verify_s, np.array([1, 5, 9])),
-        (PAPER.draft_s, np.array([0.0, 0.25, 1.0])),
+        (PAPER.draft_s, KEEPS),
         (PAPER.branch_factor, np.array([1, 2, 3])),
     ):
         np.testing.assert_array_equal(method(values), [method(value) for value in values])

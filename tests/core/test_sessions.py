@@ -163,7 +163,8 @@ class Ledger:
         alone = length == 0
         local = not alone and margin >= action.gate_threshold
         local = local and self.unchecked + length <= self.scenario.max_skipped
-        step_s = (profile.draft_step_s + profile.draft_keep_s * self.keep) * self.device_factor
+        step_s = profile.draft_step_s + profile.head_s + profile.draft_keep_s * self.keep
+        step_s *= self.device_factor
         drafts = range(self.ready, max(length, int(self.awake)))
         if drafts:
             start_s = max(start_s, self.device_s)
@@ -268,7 +269,7 @@ def test_rounds_cost_what_a_plain_loop_says(protocol_name, seed):
     size, rng, seen = 6, np.random.default_rng(seed), Counter()
     scenario = make_scenario(
         protocol_name, link=JITTERY, requests=1000, max_skipped=6, edge_burst=2, deadline_s=1e6,
-        profile=replace(PROFILE, vocab_size=50),
+        profile=replace(PROFILE, vocab_size=50, head_s=0.003),
     )  # fmt: skip
     source = ScriptedSource(seed, size)
     sessions = Sessions(scenario, realise_links(scenario, seed), source, size)

@@ -11,10 +11,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from covspec_core.errors import InvalidSetting
+from covspec_core.profile import HardwareProfile
 from covspec_core.provenance import ROOT
 from covspec_core.stream import draw_stream
 from env.play import World
-from env.presets import CONF, build
+from env.presets import CONF, build, preset
 from policies.console import plain
 from policies.experiments import experiment, paper_tables
 from policies.factory import make_controller
@@ -39,6 +40,13 @@ def composed(*overrides):
         recording = f"model.recording={ROOT / 'assets' / 'recording.npz'}"
         words = ["experiment=paper_tables", recording, *overrides]
         return plain(compose("evaluate", overrides=words))
+
+
+def test_the_papers_draft_steps_carry_no_head():
+    profile = build(HardwareProfile, composed()["profile"], "profile")
+    assert profile == build(
+        HardwareProfile, preset("profile", "paper") | {"head_s": 0.0}, "profile"
+    )
 
 
 @cache

@@ -22,6 +22,22 @@ def test_every_goal_is_compared_with_what_was_measured():
     assert [reached for _, _, reached in goals(measured(few=0.62))] == [True] * 4 + [False] * 2
 
 
+SCORED = {"true chance": 0.04, "head": 0.05, "margin": 0.07, "entropy": 0.06, "base rate": 0.1}
+SCORES = {
+    "split": "test", "requests": 600, "positions": 63680,
+    "figure": "../figures/head_reliability.png",
+    "by_n": {
+        "3": {
+            "brier": SCORED, "log_score": SCORED, "calibration_error": {"head": 0.007},
+            **{
+                f"{score}_over_{rival}": {"mean": gain, "ci95": [gain - 0.001, gain + 0.001]}
+                for score in ("brier", "log_score")
+                for rival, gain in (("margin", 0.02), ("entropy", 0.01))
+            },
+        },
+    },
+    "provenance": provenance(3, "python -m policies.head_scores"),
+}  # fmt: skip
 TRAINED = {
     "target": {
         "steps": 4321, "scenes": 16, "minutes": 45.2, "threads": 2, "learning_rate": 1.5e-3,
@@ -30,7 +46,7 @@ TRAINED = {
     "acceptance_head": {
         "requests": 1200, "command": "python -m covspec_core.pair.head",
         "correlation": {"1": 0.84, "2": 0.8}, "correlation_of_margin": 0.7,
-        "correlation_of_entropy": 0.71, "calibration_error": 0.012,
+        "correlation_of_entropy": 0.71, "calibration_error": 0.012, "scores": SCORES,
     },
 }  # fmt: skip
 TRAINED["draft"] = TRAINED["target"]
@@ -42,4 +58,8 @@ def test_the_card_has_goals_figures_and_where_they_come_from():
     assert "| covspec | 0.900 | 0.900 | 0.900 | 0.900 | 0.620 | 0.600 | 0.600 |" in text
     assert "`python -m covspec_core.pair.card`, seed 7" in text
     assert "| head | 0.840 | 0.800 |" in text
+    assert "| Brier score | 3 | 0.0400 | 0.0500 | 0.0700 | 0.0600 | 0.1000 | 0.0100 (0.0090" in text
+    assert "| calibration error | 3 |  | 0.0070 |  |  |  |  |" in text
+    assert "(../figures/head_reliability.png)" in text
+    assert "`python -m policies.head_scores`, seed 3" in text
     assert "target: 4,321 steps of 16 scenes in 45 minutes on 2 threads" in text
