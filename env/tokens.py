@@ -33,7 +33,10 @@ class Blocks:
     A choice ``[P]`` indexes one among ``GO_ON``, ``SEND`` and ``GIVE_UP``, a keep level, which
     counts when a request is fresh and no token is drafted, and a branch width, which counts when a
     block is sent. Without a block ``SEND`` is ``GIVE_UP``: the edge writes a burst alone. At the
-    longest draft, and where the answer has no room for more, ``GO_ON`` is ``SEND``.
+    longest draft, and where the answer has no room for more, ``GO_ON`` is ``SEND``. So is
+    ``GIVE_UP`` behind a second token, unless both sides add the same noise: who drops a block for
+    what a drafted token has led to prefers other tokens, and the text no longer keeps the target's
+    law. (The first token's law, all that one draft step tells, is there whatever is drawn.)
 
     Within a block the next-token fields of an observation are those of the last drafted token:
     what the draft steps taken so far have told.
@@ -84,10 +87,14 @@ class Blocks:
         left = self._sessions.limit[rows] - self._sessions.place.position[rows]
         return self.length[rows] < np.minimum(self._sessions.scenario.draft_lengths[-1], left)
 
+    def _droppable(self, rows: Ints) -> Bools:
+        """Whether giving up keeps the target's law."""
+        return (self.length[rows] <= 1) | self._sessions.scenario.protocol.shared_noise
+
     def masks(self, rows: Ints) -> Bools:
         """Choices that are not pointless, all parts in a row, ``[k, 3 + keeps + widths]``."""
         codec, drafting, room = self._codec, self.length[rows] > 0, self._room(rows)
-        choices = np.stack([room, drafting, np.ones_like(room)], axis=1)
+        choices = np.stack([room, drafting, self._droppable(rows)], axis=1)
         fresh = self._sessions.fresh[rows] & ~drafting
         same = np.isclose(self._sessions.place.keep[rows, None], codec.keep_levels)
         widths = np.ones((len(rows), len(codec.branch_widths)), dtype=bool)
@@ -106,7 +113,8 @@ class Blocks:
             raise InvalidAction(f"actions must come for {len(rows)} sessions, got {len(choice)}")
         place, begins = self._sessions.place, self.length[rows] == 0
         self._keep[rows] = np.where(self._sessions.fresh[rows] & begins, keep, place.keep[rows])
-        self._width[rows], self._gives_up[rows] = width, (choice == GIVE_UP) & ~begins
+        self._width[rows] = width
+        self._gives_up[rows] = (choice == GIVE_UP) & ~begins & self._droppable(rows)
         going = (choice == GO_ON) & self._room(rows)
         self._go_on(rows[going])
         return rows[~going]
