@@ -52,7 +52,7 @@ def speed_by_regime(judged: Judged, path: Path) -> None:
 
 def _means(scores: Sequence[Scores]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     means = np.array([s.speedup.mean() for s in scores])
-    bounds = np.array([mean_interval(s.speedup) for s in scores]).T
+    bounds = np.array([mean_interval(s) for s in scores]).T
     return means, np.abs(bounds - means)
 
 

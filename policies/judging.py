@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from covspec_core.engine import Controller, decision
 from covspec_core.errors import InvalidSetting
@@ -16,8 +16,9 @@ from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from env.play import World
 from env.rewards import MEGABYTE, RewardWeights
+from policies import measures
 from policies.baselines import changed
-from policies.measures import interquartile_mean, shares_closed
+from policies.measures import Draws, interquartile_mean, interval, shares_closed
 
 PAPER_TOKENS = 1024
 """Tokens per request in the paper's tables; bytes are stated for as many."""
@@ -26,6 +27,9 @@ PAPER_TOKENS = 1024
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """What sessions cost under one controller, shape ``[sessions]`` each.
+
+    Of several regimes together ``[regimes, sessions]``: a column is one number of a session, whose
+    luck they share.
 
     Attributes:
         seconds: Virtual seconds of the session.
@@ -66,7 +70,7 @@ class Scores:
             "price_saved": float(1 - self.charged.sum() / tokens),
             "energy_j_per_token": float(self.energy_j.sum() / tokens),
             "tokens_per_round": float(tokens / self.rounds.sum()),
-            "n_sessions": len(self.seconds),
+            "n_sessions": self.seconds.size,
         }
 
 
@@ -85,11 +89,10 @@ def worth(scores: Scores, weights: RewardWeights) -> float:
     return float(np.mean(scores.speedup - costs / max(weights.time, 1e-9)))
 
 
-def concatenate(parts: Mapping[str, Scores]) -> Scores:
-    """The sessions of several regimes together."""
-    return Scores(
-        *(np.concatenate([getattr(p, f.name) for p in parts.values()]) for f in fields(Scores))
-    )
+def stack(parts: Iterable[Scores]) -> Scores:
+    """The sessions of several regimes together, equally many of each."""
+    parts = list(parts)
+    return Scores(*(np.stack([getattr(p, f.name) for p in parts]) for f in fields(Scores)))
 
 
 def judge(world: World, controller: Controller, sessions: int, seed: int) -> Scores:
@@ -146,49 +149,27 @@ def judge_mix(
         seed: See :func:`judge`.
     """
     share = -(-sessions // len(worlds))
-    parts = (judge(world, make(world.scenario), share, seed) for world in worlds)
-    return concatenate({str(number): part for number, part in enumerate(parts)})
+    return stack(judge(world, make(world.scenario), share, seed) for world in worlds)
 
 
-def mean_interval(values: Floats, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
-    """A 95 % bootstrap interval of the mean over sessions."""
-    if np.allclose(values, values[0]):
-        return float(values[0]), float(values[0])
-    interval = bootstrap(
-        (values,), np.mean, vectorized=True, n_resamples=resamples, method="percentile",
-        rng=np.random.default_rng(seed), batch=200,
-    ).confidence_interval  # fmt: skip
-    return float(interval.low), float(interval.high)
+def mean_interval(scores: Scores, seed: int = 0) -> list[float]:
+    """A 95 % bootstrap interval of the mean speed-up over sessions."""
+    return interval(_draws(scores, seed).means(_speeds(scores)))
 
 
-def gain(
-    ours: Scores, theirs: Scores, seed: int = 0, resamples: int = 2000
-) -> dict[str, float | list[float]]:
+def gain(ours: Scores, theirs: Scores, seed: int = 0) -> dict[str, Any]:
     """Gain in mean speed-up over another controller, with a paired 95 % bootstrap interval.
 
     Args:
         ours: Sessions of one controller.
         theirs: The same sessions under the other.
         seed: Of the resampling.
-        resamples: How many.
     """
-
-    def percent(a: Floats, b: Floats, axis: int = -1) -> Floats:
-        return 100.0 * (a.mean(axis) / b.mean(axis) - 1.0)
-
-    a, b = ours.speedup, theirs.speedup
-    point = float(percent(a, b))
-    if np.allclose(a, b):
-        return {"gain_percent": point, "ci95": [point, point]}
-    interval = bootstrap(
-        (a, b), percent, paired=True, vectorized=True, n_resamples=resamples,
-        method="percentile", rng=np.random.default_rng(seed), batch=200,
-    ).confidence_interval  # fmt: skip
-    return {"gain_percent": point, "ci95": [float(interval.low), float(interval.high)]}
+    return measures.gain(_speeds(ours), _speeds(theirs), _draws(ours, seed))
 
 
 def gap_closed(
-    ours: Scores, rule: Scores, oracle: Scores, seed: int = 0, resamples: int = 2000
+    ours: Scores, rule: Scores, oracle: Scores, seed: int = 0
 ) -> dict[str, float | list[float]]:
     """Share of the gap in mean speed-up from a rule to an oracle that a controller closes.
 
@@ -197,7 +178,6 @@ def gap_closed(
         rule: The same sessions under the rule: a share of 0.
         oracle: The same sessions under the oracle: a share of 1.
         seed: Of the resampling.
-        resamples: How many.
 
     Returns:
         ``gap_closed`` with a paired 95 % bootstrap interval ``ci95``.
@@ -209,11 +189,24 @@ def gap_closed(
         ours.edge_only_s, oracle.edge_only_s
     ):
         raise InvalidSetting("gap_closed needs the same sessions of all three, got others")
-    speeds = np.stack([ours.speedup, rule.speedup, oracle.speedup])
-    _, low, high = means = speeds.mean(1)
+    speeds = [_speeds(scores) for scores in (ours, rule, oracle)]
+    _, low, high = means = [own.mean() for own in speeds]
     if not high > low:
         raise InvalidSetting(f"gap_closed needs an oracle above the rule, got {high} and {low}")
-    rows = np.random.default_rng(seed).integers(speeds.shape[1], size=(resamples, speeds.shape[1]))
+    draws = _draws(ours, seed)
+    shares = shares_closed(*(draws.means(own) for own in speeds))
     # A resample without a gap says nothing about shares of it, and bounds nothing.
-    bounds = np.nanpercentile(shares_closed(*speeds[:, rows].mean(2)), [2.5, 97.5])
-    return {"gap_closed": float(shares_closed(*means)), "ci95": [*map(float, bounds)]}
+    return {
+        "gap_closed": float(shares_closed(*means)),
+        "ci95": interval(shares[~np.isnan(shares)]),
+    }
+
+
+def _speeds(scores: Scores) -> Floats:
+    """Speed-ups as measures take them, ``[1, regimes, sessions]``."""
+    return scores.speedup.reshape(1, -1, scores.speedup.shape[-1])
+
+
+def _draws(scores: Scores, seed: int) -> Draws:
+    """Resamples of sessions, alike in all regimes."""
+    return Draws.of(1, scores.speedup.shape[-1], seed)

@@ -45,7 +45,7 @@ def _who(report: Report) -> list[str]:
     groups = "; ".join(f"{_words(g)}: {', '.join(r)}" for g, r in report["groups"].items())
     seeds = ", ".join(f"{name} {len(paths)}" for name, paths in report["trained"].items())
     return [f"Regimes: {groups}. Training seeds: {seeds or 'none'}. Intervals are 95 % bootstraps "
-            "over seeds and sessions (policies/measures.py).", ""]  # fmt: skip
+            "over seeds and sessions, which regimes share (policies/measures.py).", ""]  # fmt: skip
 
 
 def lossy(report: Report, name: str) -> bool:

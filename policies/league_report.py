@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from covspec_core.rounds import Floats
 from policies import measures
-from policies.judging import Scores
+from policies.judging import Scores, stack
 from policies.measures import Draws
 from policies.report import ALL, BASELINES
 
@@ -50,22 +50,21 @@ class Results:
         groups = self.groups if len(self.groups) > 1 else {}
         return {name: (name,) for name in each} | dict(groups) | {ALL: each}
 
-    def draws(self, scores: Floats, parts: Sequence[str]) -> Draws:
-        """Resamples of a matrix that holds these regimes, all with as many sessions."""
-        seeds, sessions = scores.shape
-        return Draws.of(seeds, [sessions // len(parts)] * len(parts), self.seed)
+    def draws(self, scores: Floats) -> Draws:
+        """Resamples of scores ``[seeds, regimes, sessions]``."""
+        seeds, _, sessions = scores.shape
+        return Draws.of(seeds, sessions, self.seed)
 
 
 def speeds(scores: Mapping[str, list[Scores]], parts: Sequence[str], first: int = 0) -> Floats:
-    """Speed-ups ``[seeds, sessions]`` of some regimes; the first sessions of each, or all for 0."""
+    """Speed-ups ``[seeds, regimes, sessions]``; the first sessions of each regime, or all for 0."""
     rows = [np.stack([own.speedup[: first or None] for own in scores[part]]) for part in parts]
-    return np.concatenate(rows, axis=1)
+    return np.stack(rows, axis=1)
 
 
 def pooled(scores: Mapping[str, list[Scores]], parts: Sequence[str]) -> Scores:
-    """All seeds and sessions of some regimes as if they were sessions."""
-    members = [own for part in parts for own in scores[part]]
-    return Scores(*(np.concatenate([getattr(m, f.name) for m in members]) for f in fields(Scores)))
+    """All seeds and sessions of some regimes as if seeds were regimes."""
+    return stack(own for part in parts for own in scores[part])
 
 
 def build_findings(results: Results) -> dict[str, Any]:
@@ -90,13 +89,13 @@ def _controller(results: Results, scores: dict[str, list[Scores]]) -> dict[str, 
     """Summary by regime: that of a run's report, with intervals over seeds and sessions."""
     found = {}
     for name, parts in results.regimes.items():
-        matrix = speeds(scores, parts)
-        own = measures.summary(matrix, results.draws(matrix, parts))
+        every = speeds(scores, parts)
+        own = measures.summary(every, results.draws(every))
         found[name] = pooled(scores, parts).summary() | {
             "speedup_ci95": own["mean_ci95"],
             "speedup_iqm": own["iqm"],
             "speedup_iqm_ci95": own["iqm_ci95"],
-            "speedup_of_seeds": [float(mean) for mean in matrix.mean(1)],
+            "speedup_of_seeds": [float(mean) for mean in every.mean((1, 2))],
         }
     return found
 
@@ -121,7 +120,7 @@ def _comparison(results: Results, ours: str, rival: str) -> dict[str, Any]:
     found = {}
     for name, parts in results.regimes.items():
         own, theirs = (speeds(results.played[n], parts) for n in (ours, rival))
-        draws = results.draws(own, parts)
+        draws = results.draws(own)
         found[name] = measures.gain(own, theirs, draws)
         found[name]["improvement"] = measures.improvement(own, theirs, draws)
         if rival == RULE:
@@ -137,10 +136,9 @@ def _gaps(results: Results, ours: str, parts: Sequence[str]) -> dict[str, Any]:
         if not known:
             continue
         oracle = speeds(bound, known)
-        first = oracle.shape[1] // len(known)
-        own, rule = (speeds(results.played[n], known, first) for n in (ours, RULE))
-        draws = results.draws(own, known)
-        found[name] = measures.gap_closed(own, rule, oracle, draws) | {"regimes": known}
+        own, rule = (speeds(results.played[n], known, oracle.shape[-1]) for n in (ours, RULE))
+        found[name] = measures.gap_closed(own, rule, oracle, results.draws(own))
+        found[name]["regimes"] = known
     law = found.get("law_oracle", {}).get("gap_closed")
     return {"gap_closed": law, "gaps": found}
 
@@ -157,8 +155,7 @@ def _profiles(results: Results) -> dict[str, Any]:
     return {
         "levels": [float(level) for level in levels],
         "controllers": {
-            name: measures.profile(own, levels, results.draws(own, parts))
-            for name, own in shown.items()
+            name: measures.profile(own, levels, results.draws(own)) for name, own in shown.items()
         },
     }
 
@@ -181,8 +178,8 @@ def _loss(
     results: Results, name: str, scores: dict[str, list[Scores]], parts: Sequence[str]
 ) -> dict[str, Any]:
     misled = speeds(scores, parts)
-    truth = speeds(results.played[name], parts, misled.shape[1] // len(parts))
-    draws = results.draws(misled, parts)
+    truth = speeds(results.played[name], parts, misled.shape[-1])
+    draws = results.draws(misled)
     ratios = draws.means(misled) / draws.means(truth) - 1
     change = float(misled.mean() / truth.mean() - 1)
     return {

@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
             if args.folder:
                 controller.save(args.folder / f"{level}_{astray}_{seed}")
             for shown, scores in judged(controller, validation, args.sessions, seed):
-                low, high = mean_interval(scores.speedup)
+                low, high = mean_interval(scores)
                 print(f"  {scores.speedup.mean():.4f}x [{low:.3f}, {high:.3f}]{shown}", flush=True)
     print(provenance(0))
 

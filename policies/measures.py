@@ -1,15 +1,21 @@
 """Measures over training seeds and sessions, as Agarwal et al. have them (arXiv 2108.13264).
 
-A controller's scores are a matrix ``[seeds, sessions]`` a regime; a rule has one seed. What the
+A controller's scores are an array ``[seeds, regimes, sessions]``; a rule has one seed. What the
 paper calls a run is a training seed here, and its tasks are sessions. Intervals are 95 % percentile
-bootstraps: seeds are drawn anew, the same in all regimes as one network plays them all, and
-sessions within each regime (the strata), the same for all controllers as they share requests,
-links and noise. Written here rather than taken from their ``rliable``, as two levels are drawn.
+bootstraps: seeds are drawn anew, the same in all regimes as one network plays them all, and numbers
+of sessions, the same in all regimes and for all controllers. A number decides requests, noise and
+the draws of link and hardware in every regime (:func:`policies.judging.judge`), so that what it has
+of luck is common to them; with sessions drawn in each regime apart (as strata, like their tasks)
+that luck would average out, and intervals over regimes would be too narrow. Written here rather
+than taken from their ``rliable``, which draws neither of the two levels so.
+
+A session draws its requests with replacement from those of a split, so intervals speak of the
+speed on these requests. To speak of all that might be asked they would have to be wider, at most
+``sqrt(1 + draws / requests)`` times: by two thirds for 1,024 draws from 600 requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,38 +35,39 @@ class Draws:
 
     Attributes:
         seeds: Shape ``[B, N]``.
-        sessions: Shape ``[B, S]``, regime after regime.
+        sessions: Shape ``[B, S]``, the same in every regime.
     """
 
     seeds: Ints
     sessions: Ints
 
     @staticmethod
-    def of(seeds: int, strata: Sequence[int], seed: int, resamples: int = RESAMPLES) -> Draws:
+    def of(seeds: int, sessions: int, seed: int, resamples: int = RESAMPLES) -> Draws:
         """Draw with replacement.
 
         Args:
             seeds: Training seeds; a single one is always drawn.
-            strata: Sessions of each regime.
+            sessions: Sessions of every regime.
             seed: Of the draws; sessions do not depend on the number of seeds.
             resamples: How many.
         """
-        rng = np.random.default_rng([seed, 0])
-        parts = [rng.multinomial(n, np.full(n, 1 / n), resamples) for n in strata]
-        own = np.random.default_rng([seed, 1]).multinomial(
-            seeds, np.full(seeds, 1 / seeds), resamples
-        )
-        return Draws(own, np.concatenate(parts, axis=1))
+
+        def counts(n: int, part: int) -> Ints:
+            rng = np.random.default_rng([seed, part])
+            return rng.multinomial(n, np.full(n, 1 / n), resamples)
+
+        return Draws(counts(seeds, 1), counts(sessions, 0))
 
     def means(self, scores: Floats) -> Floats:
-        """Mean of a matrix ``[N, S]`` in every resample, shape ``[B]``."""
-        total: Floats = ((self.seeds @ scores) * self.sessions).sum(1)
-        return total / scores.size
+        """Mean of an array ``[N, R, S]`` in every resample, shape ``[B]``."""
+        each = scores.mean(1)
+        total: Floats = ((self.seeds @ each) * self.sessions).sum(1)
+        return total / each.size
 
     def trimmed_means(self, scores: Floats) -> Floats:
-        """Interquartile mean of a matrix ``[N, S]`` in every resample, shape ``[B]``."""
+        """Interquartile mean of an array ``[N, R, S]`` in every resample, shape ``[B]``."""
         order = np.argsort(scores, axis=None, kind="stable")
-        seed, session = np.divmod(order, scores.shape[1])
+        seed, _, session = np.unravel_index(order, scores.shape)
         ranked = scores.ravel()[order]
         cut = int(TRIM * scores.size)
         found = np.empty(len(self.seeds))
@@ -77,7 +84,7 @@ def interval(values: Floats) -> list[float]:
 
 
 def interquartile_mean(scores: Floats) -> float:
-    """Mean of the middle half of all scores, seeds and sessions pooled."""
+    """Mean of the middle half of all scores, seeds, regimes and sessions pooled."""
     return float(trim_mean(scores, TRIM, axis=None))
 
 
@@ -95,8 +102,8 @@ def improvement(ours: Floats, theirs: Floats, draws: Draws) -> dict[str, Any]:
     """Chance that a seed of ours is faster in a session; ties count half (their equation 5).
 
     Args:
-        ours: Scores ``[N, S]``.
-        theirs: Scores ``[1, S]`` of the same sessions.
+        ours: Scores ``[N, R, S]``.
+        theirs: Scores ``[1, R, S]`` of the same sessions.
         draws: Resamples of ours.
     """
     close = np.isclose(ours, theirs, rtol=1e-9, atol=0.0)
@@ -128,9 +135,9 @@ def gap_closed(ours: Floats, theirs: Floats, oracle: Floats, draws: Draws) -> di
     """:func:`shares_closed` of mean scores; ``None`` if there is no way, resampled or not.
 
     Args:
-        ours: Scores ``[N, S]``.
-        theirs: Scores ``[1, S]`` of the rule on the same sessions.
-        oracle: Scores ``[1, S]`` of the bound.
+        ours: Scores ``[N, R, S]``.
+        theirs: Scores ``[1, R, S]`` of the rule on the same sessions.
+        oracle: Scores ``[1, R, S]`` of the bound.
         draws: Resamples of ours.
     """
     one = Draws(np.ones((len(draws.seeds), 1), dtype=np.int64), draws.sessions)

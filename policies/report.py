@@ -11,7 +11,7 @@ from covspec_core.engine import Controller
 from covspec_core.scenario import Scenario
 from env.play import World
 from policies.bounds import BOUNDS
-from policies.judging import Scores, concatenate, gain, gap_closed, judge
+from policies.judging import Scores, gain, gap_closed, judge, stack
 from policies.launcher import SERIAL, Launcher
 from policies.runs import write_json, write_text
 
@@ -74,7 +74,7 @@ def _gathered(
         found[name][regime] = scores
         if len(found[name]) == len(worlds):
             parts = {regime: found[name][regime] for regime in worlds}
-            found[name] = parts | {ALL: concatenate(parts)}
+            found[name] = parts | {ALL: stack(parts.values())}
             say(f"judged {name}: {found[name][ALL].speedup.mean():.3f}x over {len(parts)} regimes")
     return found
 

@@ -6,13 +6,14 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from covspec_core.engine import Engine
 from covspec_core.randomness import mix
 from covspec_core.rounds import RoundAction
 from env.play import World
 from env.rewards import RewardWeights
-from policies.judging import Scores, concatenate, gain, judge, mean_interval, worth
+from policies.judging import Scores, gain, gap_closed, judge, mean_interval, stack, worth
 from policies.rules import AdaptiveRule, Fixed, Random, RuleSettings, device_only, edge_only
 from tests.policies.conftest import scores_with, toy_scenario
 
@@ -116,21 +117,42 @@ def test_a_gain_is_paired_and_repeats_itself():
 
 def test_a_mean_has_an_interval_around_it():
     values = np.random.default_rng(2).normal(1.5, 0.2, 400)
-    low, high = mean_interval(values)
+    low, high = mean_interval(scores_with(values))
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * 0.2 / 20, rel=0.2)
-    assert mean_interval(np.ones(5)) == (1.0, 1.0)
+    assert mean_interval(scores_with(np.ones(5))) == [1.0, 1.0]
+
+
+def test_the_interval_of_a_gain_is_that_of_scipys_paired_bootstrap():
+    base, ours = np.random.default_rng(3).gamma(8.0, 0.2, (2, 150))
+    low, high = gain(scores_with(ours), scores_with(base))["ci95"]
+    wanted = bootstrap(
+        (ours, base), lambda a, b, axis: 100 * (a.mean(axis) / b.mean(axis) - 1), paired=True,
+        n_resamples=5000, method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert low == pytest.approx(wanted.low, abs=0.1 * (wanted.high - wanted.low))
+    assert high == pytest.approx(wanted.high, abs=0.1 * (wanted.high - wanted.low))
+
+
+def test_regimes_that_share_their_luck_are_resampled_together():
+    rule = np.random.default_rng(4).uniform(1, 2, 60)
+    parts = [scores_with(rule + more) for more in ([0.1, 0.3] * 30, 0.0, [0.4, 0.5] * 30)]
+    ours, theirs, oracle = (stack([part] * 9) for part in parts)
+    assert mean_interval(ours) == pytest.approx(mean_interval(parts[0]))
+    assert gain(ours, theirs)["ci95"] == pytest.approx(gain(*parts[:2])["ci95"])
+    assert gap_closed(ours, theirs, oracle)["ci95"] == pytest.approx(gap_closed(*parts)["ci95"])
+    assert np.ptp(gap_closed(*parts)["ci95"]) > 0.01
 
 
 def test_regimes_are_put_together_in_order(world, scenario):
-    parts = {str(seed): judge(world, MAKERS["fixed"](scenario), 4, seed) for seed in (0, 1)}
-    whole = concatenate(parts)
+    parts = [judge(world, MAKERS["fixed"](scenario), 4, seed) for seed in (0, 1)]
+    whole = stack(parts)
     for field in fields(Scores):
-        np.testing.assert_array_equal(
-            getattr(whole, field.name),
-            np.concatenate([getattr(parts["0"], field.name), getattr(parts["1"], field.name)]),
-        )
+        own = [getattr(part, field.name) for part in parts]
+        np.testing.assert_array_equal(getattr(whole, field.name), own)
     assert whole.summary()["n_sessions"] == 8
+    speedups = [part.speedup.mean() for part in parts]
+    assert whole.summary()["speedup"] == pytest.approx(np.mean(speedups))
 
 
 def test_a_summary_means_over_sessions_and_shares_over_tokens():

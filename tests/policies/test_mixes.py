@@ -20,7 +20,7 @@ from env.play import World
 from env.presets import CONF
 from policies.console import plain
 from policies.factory import make_controller
-from policies.judging import concatenate, judge, judge_mix
+from policies.judging import judge, judge_mix
 from policies.mixes import TRACES_DIR, read_scenarios
 from policies.rules import Fixed
 from policies.settings import ControllerSettings, read_run
@@ -157,8 +157,8 @@ def test_a_mix_is_judged_in_equal_shares(recording):
     worlds = [World.load(toy_scenario(n), "test", recording) for n in ("coupled", "full")]
     action = RoundAction(1.0, 3, 1)
     mixed = judge_mix(worlds, lambda _: Fixed(action), 5, 7)
-    parts = {str(i): judge(world, Fixed(action), 3, 7) for i, world in enumerate(worlds)}
-    assert (mixed.seconds == concatenate(parts).seconds).all()
+    parts = [judge(world, Fixed(action), 3, 7) for world in worlds]
+    assert (mixed.seconds == [part.seconds for part in parts]).all()
 
 
 def test_a_rule_is_made_for_the_scenario_that_it_plays():
