@@ -10,7 +10,10 @@ from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Status
 from covspec_core.scenario import Scenario
 from covspec_core.wire import again_bytes, download_bytes
 
-_UP_TO = np.arange(CHANCES[-1] + 1)
+_SPREAD = np.stack(
+    [np.interp(np.arange(CHANCES[-1] + 1), (0, *CHANCES), row) for row in np.eye(len(CHANCES) + 1)]
+)
+"""Interpolates what is foreseen for 0 and ``CHANCES`` tokens to every number between."""
 
 
 def checked(status: Status, gated: bool) -> Bools:
@@ -34,8 +37,9 @@ def foreseen(status: Status) -> Floats:
     Returns:
         Shape ``[B, CHANCES[-1] + 1]``; means nothing where the device is not awake.
     """
-    known = np.stack([status[f"chance_{n}"] for n in CHANCES], axis=1)
-    return np.stack([np.interp(_UP_TO, (0, *CHANCES), (1.0, *row)) for row in known])
+    known = [np.ones(len(status)), *(status[f"chance_{n}"] for n in CHANCES)]
+    chances: Floats = np.stack(known, axis=1) @ _SPREAD
+    return chances
 
 
 class RoundTimes:

@@ -21,7 +21,16 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import AdaptiveRule, Fixed, Foresight, RuleSettings
-from policies.stops import AdaEdl, AdaEdlSettings, SpecDecPP, SpecDecPPSettings, Svip, SvipSettings
+from policies.stops import (
+    AdaEdl,
+    AdaEdlSettings,
+    ForesightStop,
+    ForesightStopSettings,
+    SpecDecPP,
+    SpecDecPPSettings,
+    Svip,
+    SvipSettings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ RULES: dict[str, Rule] = {
     "fixed": Rule(lambda scenario, action: Fixed(action), RoundAction, grid=search.fixed),
     "rule": Rule(AdaptiveRule, RuleSettings, search.rule),
     "foresight": Rule(Foresight, RuleSettings, search.rule),
+    "foresight_stop": Rule(ForesightStop, ForesightStopSettings, search.foresight_stop),
     "hugging_face": Rule(HuggingFace, HuggingFaceSettings, search.hugging_face),
     "goodput": Rule(Goodput, GoodputSettings, search.goodput),
     "adaptive_steps": Rule(AdaptiveSteps, AdaptiveStepsSettings, search.adaptive_steps),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import product
 from typing import TYPE_CHECKING, TypedDict
 
@@ -15,7 +16,7 @@ from policies.rivals import (
     ThresholdSettings,
 )
 from policies.rules import RuleSettings
-from policies.stops import AdaEdlSettings, SpecDecPPSettings, SvipSettings
+from policies.stops import AdaEdlSettings, ForesightStopSettings, SpecDecPPSettings, SvipSettings
 
 if TYPE_CHECKING:
     import optuna
@@ -131,6 +132,13 @@ def specdec_pp(trial: Trial, scenario: Scenario) -> SpecDecPPSettings:
         stop=trial.suggest_float("stop", 0.1, 0.95),
         shortest=trial.suggest_categorical("shortest", [0, 1]),
         longest=longest,
+    )
+
+
+def foresight_stop(trial: Trial, scenario: Scenario) -> ForesightStopSettings:
+    """Constants of foresight with a stop."""
+    return ForesightStopSettings(
+        **asdict(rule(trial, scenario)), stop=trial.suggest_float("stop", 0.1, 0.95)
     )
 
 

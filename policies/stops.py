@@ -1,22 +1,23 @@
 """Rules that end a block while it is drafted, by its entropies or by what the head foresees.
 
 Two are one threshold on the entropy, which the engine's ``entropy_stop`` takes: what differs is
-how the threshold comes about. The third is one on the chance that all tokens stand, its
+how the threshold comes about. Two are one on the chance that all tokens stand, its
 ``chance_stop``. Replays of them are exact in what is committed, and near in what a block that
 leaves the text costs (:mod:`covspec_core.replay`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from covspec_core.errors import InvalidSetting
-from covspec_core.rounds import Ints, Status
+from covspec_core.rounds import Actions, Ints, Status
 from covspec_core.scenario import Scenario
 from covspec_core.source import Stops
 from policies.lengths import LengthRule, Seen, check_range, check_share
+from policies.rules import Foresight, RuleSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +181,40 @@ class SpecDecPP(LengthRule):
     def _stops(self, status: Status) -> Stops:
         chance = np.full(len(status), 1 - self._settings.stop)
         return super()._stops(status)._replace(chance=chance)
+
+
+@dataclass(frozen=True, slots=True)
+class ForesightStopSettings(RuleSettings):
+    """Constants of foresight with a stop: foresight's, and SpecDec++'s.
+
+    Attributes:
+        shortest: 0 allows the edge alone.
+        longest: Longest draft.
+        stop: Largest chance of a rejection that is risked.
+    """
+
+    shortest: int = 0
+    longest: int = 10
+    stop: float = 0.7
+
+    def __post_init__(self) -> None:
+        RuleSettings.__post_init__(self)
+        check_share("stop", self.stop)
+
+
+class ForesightStop(Foresight):
+    """Foresight's length, which SpecDec++'s stop cuts short where the block itself disappoints.
+
+    Ours: the length is planned from the committed text, with the link and all costs; what the head
+    says of every token as it is drafted is seen only then. Worth more than the longest draft with
+    the stop wherever foresight drafts at all: where a call is cheap, its length alone knows it.
+    """
+
+    def __init__(self, scenario: Scenario, settings: ForesightStopSettings) -> None:
+        super().__init__(scenario, settings)
+        self._least = 1 - settings.stop
+
+    def decide(self, status: Status) -> Actions:
+        """Foresight's decision, and the least chance at which its block goes on."""
+        stop = np.full(len(status), self._least)
+        return replace(super().decide(status), chance_stop=stop)

@@ -18,8 +18,17 @@ from policies.rivals import (
     Threshold,
     ThresholdSettings,
 )
-from policies.rules import AdaptiveRule, RuleSettings
-from policies.stops import AdaEdl, AdaEdlSettings, SpecDecPP, SpecDecPPSettings, Svip, SvipSettings
+from policies.rules import AdaptiveRule, Foresight, RuleSettings
+from policies.stops import (
+    AdaEdl,
+    AdaEdlSettings,
+    ForesightStop,
+    ForesightStopSettings,
+    SpecDecPP,
+    SpecDecPPSettings,
+    Svip,
+    SvipSettings,
+)
 from tests.policies.conftest import status_with, toy_scenario
 
 EVERY = tuple(range(11))
@@ -244,9 +253,30 @@ def test_specdec_pp_stops_by_the_chance_of_a_rejection_and_leaves_hopeless_place
     assert np.isinf(action.entropy_stop).all()
 
 
+def test_foresight_stop_plans_as_foresight_and_stops_as_specdec_pp():
+    chances = {f"chance_{n}": np.array([0.9, 0.02, 0.0]) ** n for n in CHANCES}
+    status = status_with(3, awake=np.array([1.0, 1.0, 0.0]), streaming=1.0, **chances)
+    plan = {"shortest": 0, "longest": 8, "start": 0.6}
+    both = begun(ForesightStop, ForesightStopSettings(**plan, stop=0.4), 3).decide(status)
+    foresight = begun(Foresight, RuleSettings(**plan), 3).decide(status)
+    specdec = begun(SpecDecPP, SpecDecPPSettings(stop=0.4), 3).decide(status)
+    np.testing.assert_array_equal(both.draft_length, foresight.draft_length)
+    assert both.draft_length[0] > 0 == both.draft_length[1]
+    np.testing.assert_array_equal(both.chance_stop, specdec.chance_stop)
+
+
+def test_foresight_that_risks_everything_never_stops_within_the_block(world, scenario):
+    plan = {"keep": 1 / 3, "shortest": 0, "longest": 10}
+    bold = ForesightStop(scenario, ForesightStopSettings(**plan, stop=1.0))
+    foresight = Foresight(scenario, RuleSettings(**plan))
+    np.testing.assert_array_equal(
+        judge(world, bold, 8, 0).seconds, judge(world, foresight, 8, 0).seconds
+    )
+
+
 @pytest.mark.parametrize(
     ("constants", "values"),
-    [(SpecDecPPSettings, {"stop": 1.5}),
+    [(SpecDecPPSettings, {"stop": 1.5}), (ForesightStopSettings, {"stop": 1.5}),
      (SvipSettings, {"scale": 0.0}), (SvipSettings, {"threshold": -1.0}),
      (AdaEdlSettings, {"gamma": 0.0}), (AdaEdlSettings, {"target": 1.5})],
 )  # fmt: skip

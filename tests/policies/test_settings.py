@@ -26,7 +26,7 @@ from policies.settings import (
     read_output,
     read_seed,
 )
-from policies.stops import AdaEdl, Svip
+from policies.stops import AdaEdl, ForesightStop, Svip
 from policies.tracking import WandbSettings
 from tests.policies.conftest import random_network, status_with, toy_scenario
 
@@ -72,8 +72,9 @@ def test_kinds_make_their_classes(scenario):
     kinds = {
         "fixed": Fixed, "edge_only": Fixed, "device_only": Elsewhere, "random": Random,
         "paper_rule": AdaptiveRule, "foresight": Foresight, "hugging_face": HuggingFace,
-        "goodput": Goodput, "adaptive_steps": AdaptiveSteps, "threshold": Threshold,
-        "bandit": Bandit, "spec_stop": SpecStop, "svip": Svip, "ada_edl": AdaEdl,
+        "foresight_stop": ForesightStop, "goodput": Goodput, "adaptive_steps": AdaptiveSteps,
+        "threshold": Threshold, "bandit": Bandit, "spec_stop": SpecStop, "svip": Svip,
+        "ada_edl": AdaEdl,
         "vanilla": Elsewhere, "dssd": Elsewhere, "u_hlm": Elsewhere,
     }  # fmt: skip
     for name, kind in kinds.items():
