@@ -56,7 +56,7 @@ STATUS_FIELDS: dict[str, str] = {
     },
     "skipped_run": "tokens committed on the device since the last call",
     "tokens": "answer tokens so far",
-    "fresh": "1 before the first round of a request, when keep can still be chosen",
+    "fresh": "1 before the first round of a request",
     "keep": "share of visual tokens the draft sees in this request",
     "streaming": "1 if the edge is decoding alone",
     "prompt_tokens": "tokens of the question",
@@ -109,7 +109,7 @@ class RoundAction:
 
     Attributes:
         keep: Share of visual tokens that the draft sees, in [0, 1]; takes effect at the start
-            of a request.
+            of a request, or whenever it changes if the scenario's ``keep_control`` says so.
         draft_length: Tokens of the block, >= 0; 0 lets the edge decode a burst alone.
         branch_width: Branches drafted ahead during verification, >= 0.
         gate_threshold: Tokens whose confidence reaches it pass the gate unchecked, as the

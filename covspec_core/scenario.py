@@ -11,6 +11,7 @@ from covspec_core.profile import HardwareProfile
 from covspec_core.rounds import GATE_OFF, STOP_OFF
 from covspec_core.wire import WireProtocol
 
+KEEP_CONTROLS = PER_REQUEST, PER_ROUND = ("per_request", "per_round")
 GATES = ("block", "token", "uncertainty")
 """What passes unchecked: blocks whose smallest margin reaches the threshold (CoVSpec, read by the
 block); such blocks and, in those that are sent, each token whose margin reaches it (read by the
@@ -28,6 +29,8 @@ class Scenario:
         link: Channel model from which sessions draw their links.
         protocol: Who sends what.
         keep_levels: Shares of visual tokens a controller may choose, ascending.
+        keep_control: When it may, one of ``KEEP_CONTROLS``: before the first round of a request, or
+            before every round, where a change costs a new prefill of the draft.
         draft_lengths: Draft lengths it may choose, ascending; 0 is the edge alone.
         branch_widths: Branch widths it may choose, ascending.
         gate: How a gate's threshold is read, one of ``GATES``.
@@ -59,6 +62,7 @@ class Scenario:
     link: Channel
     protocol: WireProtocol
     keep_levels: tuple[float, ...] = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
+    keep_control: str = PER_REQUEST
     draft_lengths: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 8, 10)
     branch_widths: tuple[int, ...] = (0, 1, 2, 4)
     gate: str = "block"
@@ -84,8 +88,7 @@ class Scenario:
         _ascending("branch_widths", self.branch_widths, 0, 64)
         _ascending("device_factor", self.device_factor, 1e-3, 1e3)
         _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
-        if self.gate not in GATES:
-            raise InvalidSetting(f"gate must be one of {GATES}, got {self.gate!r}")
+        self._check_kinds()
         if self.pre_verify and self.gate == "token":
             raise InvalidSetting("gate must not be 'token' with pre_verify, got both")
         if not self.gate_threshold >= 0:
@@ -101,6 +104,11 @@ class Scenario:
             raise InvalidSetting(f"max_skipped must be <= {MOST_TOKENS}, got {self.max_skipped}")
         if self.draft_lengths[-1] == 0:
             raise InvalidSetting("draft_lengths must hold a length above 0, got only 0")
+
+    def _check_kinds(self) -> None:
+        for name, kinds in (("keep_control", KEEP_CONTROLS), ("gate", GATES)):
+            if getattr(self, name) not in kinds:
+                raise InvalidSetting(f"{name} must be one of {kinds}, got {getattr(self, name)!r}")
 
     def _check_optional_parts(self) -> None:
         for part, most in (("gate", GATE_OFF), ("entropy", STOP_OFF), ("stop", 1.0)):

@@ -35,7 +35,7 @@ from covspec_core.rounds import (
     RoundResult,
     Status,
 )
-from covspec_core.scenario import Scenario
+from covspec_core.scenario import PER_ROUND, Scenario
 from covspec_core.source import STATISTICS, Column, Move, Outcome, Place, Source, Stops
 
 
@@ -202,12 +202,24 @@ class Sessions:
         return rounds
 
     def prefill(self, rows: Ints, keep: Floats) -> None:
-        """Requests that are fresh are read with the shares asked for."""
-        fresh = self.fresh[rows].nonzero()[0]
-        if fresh.size:
-            self.source.prefill(rows[fresh], keep[fresh])
-            self.place.keep[rows[fresh]] = keep[fresh]
+        """Fresh requests are read with the shares asked for; all, where keep may change."""
+        reads = fresh = self.fresh[rows]
+        if self.scenario.keep_control == PER_ROUND:
+            reads = fresh | (keep != self.place.keep[rows])
+            self._read_again(rows[reads & ~fresh])
+        chosen = reads.nonzero()[0]
+        if chosen.size:
+            self.source.prefill(rows[chosen], keep[chosen])
+            self.place.keep[rows[chosen]] = keep[chosen]
             self._status = None
+
+    def _read_again(self, rows: Ints) -> None:
+        """Devices forget what they drafted ahead, and are to read prompt and answer anew."""
+        records, place = self.records, self.place
+        seconds = self._costs["device_prefill_s"][0] * records["device_factor"][rows]
+        records["device_ready_s"][rows] = self.now_s[rows] + seconds
+        records["lag"][rows] = place.position[rows]
+        place.ready[rows], place.awake[rows] = 0, False
 
     def _replay(
         self, source: ReplaySource, records: Records, rounds: Records, texts: Records

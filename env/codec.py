@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from covspec_core.errors import InvalidSetting, PolicyMismatch
 from covspec_core.rounds import GATE_OFF, Actions, Bools, Floats, Ints, Status, constant
-from covspec_core.scenario import Scenario
+from covspec_core.scenario import PER_REQUEST, Scenario
 from env.actions import GIVE_UP, GO_ON, LEVELS, SEND, Choices
 from env.observations import BLOCK_RANGES, RANGES, VERSION, Scaling
 
@@ -29,6 +29,7 @@ class Codec:
         gate_levels: Gates to choose from instead, a further part of an action; none by default.
         entropy_levels: Entropies that end a block, likewise; without them none does.
         stop_levels: Chances below which a block ends, likewise.
+        keep_control: When keep may be chosen, one of ``KEEP_CONTROLS``.
         level: When decisions fall, one of ``LEVELS``: before a round, or behind every token of it.
         fields: Status fields of an observation, in order; at token level those of the block too.
         version: Of the ranges in :mod:`env.observations`.
@@ -41,6 +42,7 @@ class Codec:
     gate_levels: tuple[float, ...] = ()
     entropy_levels: tuple[float, ...] = ()
     stop_levels: tuple[float, ...] = ()
+    keep_control: str = PER_REQUEST
     level: str = "round"
     fields: tuple[str, ...] = tuple(RANGES)
     version: int = VERSION
@@ -82,6 +84,7 @@ class Codec:
             scenario.gate_levels,
             scenario.entropy_levels,
             scenario.stop_levels,
+            scenario.keep_control,
         )
 
     def at(self, level: str) -> Codec:
@@ -211,7 +214,7 @@ class Codec:
     ) -> NDArray[np.bool_]:
         """Choices that are not pointless, all parts in a row, shape ``[B, sum of sizes]``.
 
-        Masked are keep levels other than the one in use, unless a request is fresh; draft lengths
+        Masked are keep levels other than the one in use, where keep cannot change; draft lengths
         that would be cut to what the answer has left, as a shorter one is; and all widths but one
         where nothing is drafted on branches. What is pointless only beside some choice of another
         part, such as a width beside draft length 0, no mask by parts can say.
@@ -223,8 +226,9 @@ class Codec:
             branches: Whether the scenario drafts ahead on branches.
         """
         masks = {name: np.ones((len(status), len(v)), bool) for name, v in self.parts.items()}
-        same = np.isclose(status["keep"][:, None], self.keep_levels)
-        masks["keep"] = (status["fresh"] > 0)[:, None] | same
+        if self.keep_control == PER_REQUEST:
+            same = np.isclose(status["keep"][:, None], self.keep_levels)
+            masks["keep"] = (status["fresh"] > 0)[:, None] | same
         if left is not None:
             lengths = np.array(self.draft_lengths)
             enough = np.minimum(np.searchsorted(lengths, left), len(lengths) - 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from covspec_core.errors import InvalidStatus
 from covspec_core.rounds import CHANCES, STATUS_FIELDS, Floats
 
-VERSION = 4
+VERSION = 5
 """Of the ranges; a saved controller of another one is refused."""
 RANGES: dict[str, tuple[float, float]] = {
     "up_bps": (1e3, 1e10),

@@ -24,8 +24,9 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
 
     An episode is a session: a few requests, one after another, on one link. The action indexes
     keep level, draft length and branch width; the keep level counts in the first round of a
-    request. The reward of a round is minus its virtual seconds over the session's edge-only
-    seconds, so the undiscounted return is ``-1 / speedup``.
+    request, unless the scenario's ``keep_control`` is ``per_round``. The reward of a round is minus
+    its virtual seconds over the session's edge-only seconds, so the undiscounted return is
+    ``-1 / speedup``.
 
     ``reset`` tells ``edge_only_s``, the seconds in which the edge alone would answer the session;
     ``step`` tells the ``round`` (a :class:`~covspec_core.rounds.RoundResult` in plain numbers), the

@@ -19,6 +19,7 @@ from covspec_core.errors import InvalidAction, InvalidSetting
 from covspec_core.records import ROUND, result_of
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import CHANCES, Actions, Bools, Floats, Ints, Status
+from covspec_core.scenario import PER_REQUEST
 from covspec_core.sessions import Sessions
 from covspec_core.source import Source
 from env.actions import GIVE_UP, GO_ON
@@ -31,7 +32,7 @@ class Blocks:
     """Blocks in hand of ``B`` sessions, drafted token by token, live or along a recording.
 
     A choice ``[P]`` indexes one among ``GO_ON``, ``SEND`` and ``GIVE_UP``, a keep level, which
-    counts when a request is fresh and no token is drafted, and a branch width, which counts when a
+    counts when it may change and no token is drafted, and a branch width, which counts when a
     block is sent. Without a block ``SEND`` is ``GIVE_UP``: the edge writes a burst alone. At the
     longest draft, and where the answer has no room for more, ``GO_ON`` is ``SEND``. So is
     ``GIVE_UP`` behind a second token, unless both sides add the same noise: who drops a block for
@@ -87,6 +88,10 @@ class Blocks:
         left = self._sessions.limit[rows] - self._sessions.place.position[rows]
         return self.length[rows] < np.minimum(self._sessions.scenario.draft_lengths[-1], left)
 
+    def _keep_is_free(self, rows: Ints) -> Bools:
+        """Whether a block that is not begun may choose its keep level."""
+        return self._sessions.fresh[rows] | (self._codec.keep_control != PER_REQUEST)
+
     def _droppable(self, rows: Ints) -> Bools:
         """Whether giving up keeps the target's law."""
         return (self.length[rows] <= 1) | self._sessions.scenario.protocol.shared_noise
@@ -95,12 +100,12 @@ class Blocks:
         """Choices that are not pointless, all parts in a row, ``[k, 3 + keeps + widths]``."""
         codec, drafting, room = self._codec, self.length[rows] > 0, self._room(rows)
         choices = np.stack([room, drafting, self._droppable(rows)], axis=1)
-        fresh = self._sessions.fresh[rows] & ~drafting
+        free = self._keep_is_free(rows) & ~drafting
         same = np.isclose(self._sessions.place.keep[rows, None], codec.keep_levels)
         widths = np.ones((len(rows), len(codec.branch_widths)), dtype=bool)
         # Before a first token there is nothing that could be sent.
         widths[:, 1:] = drafting[:, None] & (not self._sessions.scenario.post_verify)
-        return np.concatenate([choices, fresh[:, None] | same, widths], axis=1)
+        return np.concatenate([choices, free[:, None] | same, widths], axis=1)
 
     def step(self, rows: Ints, indices: NDArray[np.integer]) -> Ints:
         """Decide on some blocks, with choices ``[k, P]``; the sessions whose blocks are done.
@@ -112,7 +117,7 @@ class Blocks:
         if len(choice) != len(rows):
             raise InvalidAction(f"actions must come for {len(rows)} sessions, got {len(choice)}")
         place, begins = self._sessions.place, self.length[rows] == 0
-        self._keep[rows] = np.where(self._sessions.fresh[rows] & begins, keep, place.keep[rows])
+        self._keep[rows] = np.where(self._keep_is_free(rows) & begins, keep, place.keep[rows])
         self._width[rows] = width
         self._gives_up[rows] = (choice == GIVE_UP) & ~begins & self._droppable(rows)
         going = (choice == GO_ON) & self._room(rows)

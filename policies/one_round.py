@@ -10,7 +10,7 @@ import numpy as np
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import Actions, Bools, Floats, Ints, Keys
-from covspec_core.scenario import Scenario
+from covspec_core.scenario import PER_REQUEST, Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.wire.sizes import STREAM_BYTES
 from env.play import World
@@ -116,7 +116,7 @@ def round_costs(world: World, seeds: Keys, image_bytes: Ints, keep: Floats, mode
 
 
 def refuse_unknown_rounds(world: World) -> None:
-    """A refusal must cost the same whatever follows, and a block that stands bring a bonus token.
+    """Refusals must cost the same, standing blocks bring a bonus token, requests keep their keep.
 
     Raises:
         InvalidSetting: If not.
@@ -128,6 +128,10 @@ def refuse_unknown_rounds(world: World) -> None:
         )
     if scenario.pre_verify or scenario.post_verify:
         raise InvalidSetting("oracles need bonus tokens, pre_verify and post_verify must be off")
+    if scenario.keep_control != PER_REQUEST:
+        raise InvalidSetting(
+            f"oracles need keep_control {PER_REQUEST}, got {scenario.keep_control!r}"
+        )
 
 
 NEVER_S = 1e9

@@ -11,6 +11,7 @@ from covspec_core.engine import Engine, realise_links
 from covspec_core.live import LiveSource
 from covspec_core.replay import ReplaySource
 from covspec_core.rounds import RoundAction, RoundResult
+from covspec_core.scenario import KEEP_CONTROLS
 from tests.core.conftest import LEVELS, LIMIT, make_recording, make_scenario
 
 
@@ -33,11 +34,14 @@ def engines(scenario, pair, requests, recording, temperature):
     return Engine(scenario, links, live), Engine(scenario, links, replay)
 
 
+@pytest.mark.parametrize("keep_control", KEEP_CONTROLS)
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_actions_give_the_same_rounds_live_and_replayed(pair, requests, temperature, seed):
+def test_random_actions_give_the_same_rounds_live_and_replayed(
+    pair, requests, temperature, seed, keep_control
+):
     recording = make_recording(pair, requests, temperature)
-    scenario = make_scenario("coupled")
+    scenario = make_scenario("coupled", keep_control=keep_control)
     live, replay = engines(scenario, pair, requests, recording, temperature)
     rng = np.random.default_rng(seed)
     statuses = live.begin(seed), replay.begin(seed)
@@ -55,9 +59,12 @@ def test_random_actions_give_the_same_rounds_live_and_replayed(pair, requests, t
     assert rounds >= scenario.requests
 
 
+@pytest.mark.parametrize("keep_control", KEEP_CONTROLS)
 @pytest.mark.parametrize("seed", range(12))
-def test_the_text_is_the_targets_own_whatever_the_actions(pair, requests, recording, seed):
-    scenario = make_scenario("coupled", requests=1)
+def test_the_text_is_the_targets_own_whatever_the_actions(
+    pair, requests, recording, seed, keep_control
+):
+    scenario = make_scenario("coupled", requests=1, keep_control=keep_control)
     live, _ = engines(scenario, pair, requests, recording, 1.0)
     live.begin(seed)
     rng, over = np.random.default_rng(seed), False

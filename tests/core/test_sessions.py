@@ -489,6 +489,26 @@ def test_keep_takes_effect_only_when_a_request_starts(recording):
     assert ignored > 10
 
 
+def test_a_keep_that_changes_within_an_answer_costs_a_new_prefill_and_all_that_was_ahead(recording):
+    scenario = make_scenario("coupled", keep_control="per_round")
+    sessions = replay_sessions(recording, scenario, 1)
+    sessions.begin(np.arange(1), seeds_of(6))
+    low, high = scenario.keep_levels[0], scenario.keep_levels[-1]
+    one = Actions.of([RoundAction(high, 1, 1)])
+    sessions.play(one)
+    position, now_s = int(sessions.place.position[0]), float(sessions.now_s[0])
+    assert position > 0
+    assert sessions.place.awake[0]
+    result = sessions.play(Actions.of([RoundAction(low, 2, 0)]))
+    factor, profile = float(sessions.path.device_factor[0]), scenario.profile
+    assert result.started_s[0] == pytest.approx(now_s + profile.device_prefill_s * factor)
+    read_s = profile.catch_up_s * position + 2 * profile.draft_s(low)
+    assert result.sent_s[0] == pytest.approx(result.started_s[0] + read_s * factor)
+    assert sessions.place.keep[0] == low
+    again = sessions.play(Actions.of([RoundAction(low, 2, 0)]))
+    assert again.started_s[0] == result.received_s[0]
+
+
 def test_a_new_keep_is_read_once_a_request():
     scenario = make_scenario(requests=1000, deadline_s=1e6)
     source = ScriptedSource(0, 2)
