@@ -93,10 +93,7 @@ class TunedOnce:
         if rule not in self._found:
             budget, name = self._settings, "rule" if rule == "rule" else f"rule {rule}"
             self._say(f"tuning the {name}: {budget.trials} trials of {budget.sessions} sessions")
-            found, speedup = tune(
-                self._worlds(), RULES[rule], budget.trials, budget.sessions, self._seed,
-                self._progress,
-            )  # fmt: skip
+            found, speedup = tune(self._worlds(), RULES[rule], budget, self._seed, self._progress)
             self._say(f"tuned {name}: {speedup:.3f}x on training sessions, {asdict(found)}")
             self._found[rule] = found
         return self._found[rule]

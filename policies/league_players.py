@@ -78,8 +78,7 @@ class Search:
 def search(task: Search) -> tuple[dict[str, Any], float]:
     """Constants and their mean speed-up on training sessions."""
     worlds = [load(own, task.match, "train") for own in task.mix]
-    budget = task.budget
-    found, speedup = tune(worlds, RULES[task.rule], budget.trials, budget.sessions, task.match.seed)
+    found, speedup = tune(worlds, RULES[task.rule], task.budget, task.match.seed)
     return asdict(found), speedup
 
 

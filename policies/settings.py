@@ -29,10 +29,14 @@ class TuningSettings:
     Attributes:
         trials: Sets of constants to try.
         sessions: Sessions each is played on.
+        finalists: Best trials that are judged again.
+        final_sessions: Other sessions that they are judged on.
     """
 
     trials: int
     sessions: int
+    finalists: int
+    final_sessions: int
 
     def __post_init__(self) -> None:
         _at_least_one("tuning", self)

@@ -24,7 +24,8 @@ STEPS, ROLLOUT = 4096, 512
 QUICK = (
     f"algorithm.total_steps={STEPS}", "algorithm.num_envs=32", "algorithm.rollout_steps=16",
     "algorithm.batch_size=128", "algorithm.threads=1", "algorithm.hidden=[16]",
-    "tuning.trials=2", "tuning.sessions=8", "judging.sessions=8", "judging.validation_sessions=8",
+    "tuning.trials=2", "tuning.sessions=8", "tuning.final_sessions=8",
+    "judging.sessions=8", "judging.validation_sessions=8",
 )  # fmt: skip
 LINES = ("scenario=paper", "scenario.link_rows=8", "scenario.link_s=20.0")
 FIGURES = ("speedup", "mb_per_1024_tokens", "deviation_rate", "ttft_s", "price_saved", "n_sessions")

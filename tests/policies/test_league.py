@@ -33,6 +33,7 @@ QUICK = (
     "scenario=paper", "algorithm.total_steps=512", "algorithm.num_envs=16",
     "algorithm.rollout_steps=16", "algorithm.batch_size=128", "algorithm.hidden=[8]",
     "judging.sessions=4", "judging.validation_sessions=4", "tuning.trials=2", "tuning.sessions=4",
+    "tuning.final_sessions=4",
 )  # fmt: skip
 
 

@@ -78,12 +78,13 @@ def test_one_session_has_no_interval_and_is_refused():
 
 
 def test_the_rule_is_tuned_as_in_the_run_of_the_controller(tmp_path):
-    budget = ["scenario=paper", "tuning.trials=2", "tuning.sessions=4", "seed=3"]
-    config = composed("train", budget)
+    budget = ["tuning.trials=2", "tuning.sessions=4", "tuning.final_sessions=8"]
+    config = composed("train", ["scenario=paper", *budget, "seed=3"])
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     settings = read_run(config)
     worlds = [World.load(settings.scenario, "train", settings.model.recorded(), 3)]
-    assert nearness.tuned_rule(tmp_path / "policy") == tune(worlds, RULES["rule"], 2, 4, 3)[0]
+    found, _ = tune(worlds, RULES["rule"], settings.tuning, 3)
+    assert nearness.tuned_rule(tmp_path / "policy") == found
 
 
 def test_a_controller_outside_of_a_run_is_refused(tmp_path):

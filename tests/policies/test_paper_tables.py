@@ -27,6 +27,7 @@ from policies.stream_fit import errors
 QUICK = (
     "experiment.size.requests=64", "experiment.sessions=64", "experiment.fit.sessions=32",
     "experiment.fit.steps=1", "experiment.tuning.trials=1", "experiment.tuning.sessions=2",
+    "experiment.tuning.final_sessions=2",
     "experiment.learning.total_steps=20000", "+experiment.learning.num_envs=64",
     "+experiment.learning.batch_size=1024", "~experiment.ours.fixed_coupled",
     "~experiment.ours.specdec_decoupled", "~experiment.ours.learned_coupled",

@@ -30,6 +30,7 @@ from policies.stops import AdaEdl, ForesightStop, Svip
 from policies.tracking import WandbSettings
 from tests.policies.conftest import random_network, status_with, toy_scenario
 
+BUDGET = {"trials": 1, "sessions": 1, "finalists": 1, "final_sessions": 1}
 NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
 
 
@@ -176,8 +177,9 @@ def test_an_unknown_output_is_refused():
 @pytest.mark.parametrize(
     ("cls", "values", "said"),
     [
-        (TuningSettings, {"trials": 0, "sessions": 1}, "x?tuning.trials must be >= 1, got 0"),
-        (TuningSettings, {"trials": "many", "sessions": 1}, "trials must be a value of type int"),
+        (TuningSettings, BUDGET | {"trials": 0}, "x?tuning.trials must be >= 1, got 0"),
+        (TuningSettings, BUDGET | {"finalists": 0}, "tuning.finalists must be >= 1, got 0"),
+        (TuningSettings, BUDGET | {"trials": "many"}, "trials must be a value of type int"),
         (JudgingSettings, {"sessions": 1, "validation_sessions": 0}, "validation_sessions must be"),
         (
             JudgingSettings,

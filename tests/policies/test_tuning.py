@@ -4,33 +4,57 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from env.play import World
+from policies import tuning
 from policies.factory import TunedOnce
 from policies.judging import judge
 from policies.league import RULES
 from policies.rules import AdaptiveRule, Fixed, RuleSettings
 from policies.search import fixed
 from policies.settings import TuningSettings
-from policies.tuning import tune
+from policies.tuning import final_seed, tune
 from tests.policies.conftest import toy_scenario
+
+
+def budget(trials, sessions, finalists=3, final_sessions=4):
+    return TuningSettings(trials, sessions, finalists, final_sessions)
+
+
+def speed_of(world, rule, constants, sessions, seed):
+    controller = rule.make(world.scenario, constants)
+    return judge(world, controller, sessions, seed).speedup.mean()
+
+
+def every_judged(monkeypatch):
+    """Sessions and seed of every set of constants that is played, in order."""
+    played, judge_mix = [], tuning.judge_mix
+
+    def told(worlds, make, sessions, seed):
+        played.append((sessions, seed))
+        return judge_mix(worlds, make, sessions, seed)
+
+    monkeypatch.setattr(tuning, "judge_mix", told)
+    return played
 
 
 @pytest.mark.parametrize("trials", [1, 12])
 def test_the_tuned_rule_is_at_least_as_good_as_the_papers(world, scenario, trials):
-    found, speedup = tune([world], RULES["rule"], trials, 16, seed=0)
+    rule = RULES["rule"]
+    found, speedup = tune([world], rule, budget(trials, 16, 1, 24), seed=0)
     paper = AdaptiveRule(scenario, RuleSettings(gate_threshold=float("inf")))
-    assert speedup >= judge(world, paper, 16, 0).speedup.mean()
-    assert judge(world, AdaptiveRule(scenario, found), 16, 0).speedup.mean() == speedup
+    assert speedup >= judge(world, paper, 24, final_seed(0)).speedup.mean()
+    assert speed_of(world, rule, found, 24, final_seed(0)) == speedup
     assert found.gate_threshold is None
     assert found.keep in scenario.keep_levels
     assert found.width in scenario.branch_widths
 
 
 def test_equal_seeds_find_equal_constants(world):
-    first, same, other = (tune([world], RULES["rule"], 6, 8, seed=seed)[0] for seed in (3, 3, 4))
+    first, same, other = (
+        tune([world], RULES["rule"], budget(6, 8), seed=seed)[0] for seed in (3, 3, 4)
+    )
     assert first == same
     assert first != other
 
@@ -39,7 +63,7 @@ def test_equal_seeds_find_equal_constants(world):
 def test_it_searches_any_choice_of_draft_lengths(recording, lengths):
     changes = {"draft_lengths": lengths, "branch_widths": (0,)}
     world = World.load(toy_scenario(**changes), "train", recording)
-    found, speedup = tune([world], RULES["rule"], 15, 4, seed=0)
+    found, speedup = tune([world], RULES["rule"], budget(15, 4), seed=0)
     assert 0 <= found.shortest <= found.longest <= lengths[-1]
     assert speedup > 0
 
@@ -48,35 +72,51 @@ def test_it_searches_any_choice_of_draft_lengths(recording, lengths):
 @pytest.mark.parametrize("lengths", [(0, 1), (2, 9)], ids=str)
 def test_every_rule_is_searched_with_the_same_budget(recording, kind, lengths):
     world = World.load(toy_scenario(draft_lengths=lengths), "train", recording)
-    told = []
-    found, speedup = tune([world], RULES[kind], 4, 2, 0, lambda *progress: told.append(progress))
+    told, rule = [], RULES[kind]
+    found, speedup = tune([world], rule, budget(4, 2), 0, lambda *progress: told.append(progress))
     assert len(told) == 4
-    assert isinstance(found, RULES[kind].constants)
-    assert judge(world, RULES[kind].make(world.scenario, found), 2, 0).speedup.mean() == speedup
+    assert isinstance(found, rule.constants)
+    assert speed_of(world, rule, found, 4, final_seed(0)) == speedup
 
 
 def test_the_defaults_of_a_rule_are_tried_first(world):
     for kind in set(RULES) - {"fixed"}:
-        found, _ = tune([world], RULES[kind], 1, 2, 0)
+        found, _ = tune([world], RULES[kind], budget(1, 2), 0)
         assert found == RULES[kind].constants()
+
+
+def test_the_best_few_and_the_first_are_judged_again_on_other_sessions(world, monkeypatch):
+    played = every_judged(monkeypatch)
+    tune([world], RULES["rule"], budget(12, 8, finalists=3, final_sessions=16), seed=0)
+    assert played[:12] == [(8, 0)] * 12
+    assert played[12:] in ([(16, final_seed(0))] * 3, [(16, final_seed(0))] * 4)
 
 
 def test_the_best_fixed_setting_comes_from_the_whole_grid(recording):
     changes = {"draft_lengths": (0, 2, 4), "branch_widths": (0, 2), "gate_threshold": 0.9}
     world = World.load(toy_scenario(**changes), "train", recording)
-    told = []
-    best, speedup = tune([world], RULES["fixed"], 1, 4, 0, lambda *progress: told.append(progress))
-    grid = fixed(world.scenario)
+    told, grid = [], fixed(world.scenario)
+    every = budget(1, 4, finalists=len(grid), final_sessions=6)
+    best, speedup = tune([world], RULES["fixed"], every, 0, lambda *said: told.append(said))
     assert len(told) == len(grid) == 1 + 5 * 2 * 2
-    speedups = [judge(world, Fixed(action), 4, 0).speedup.mean() for action in grid]
+    speedups = [judge(world, Fixed(action), 6, final_seed(0)).speedup.mean() for action in grid]
     assert speedup == max(speedups)
-    assert best == grid[int(np.argmax(speedups))]
+    assert speed_of(world, RULES["fixed"], best, 6, final_seed(0)) == speedup
     assert {action.gate_threshold for action in grid} == {0.9}
+
+
+def test_one_finalist_is_the_best_trial_unless_the_first_beats_it(recording):
+    changes = {"draft_lengths": (0, 2, 4), "branch_widths": (0, 2)}
+    world = World.load(toy_scenario(**changes), "train", recording)
+    best, _ = tune([world], RULES["fixed"], budget(1, 4, finalists=1), 0)
+    grid = fixed(world.scenario)
+    speedups = [judge(world, Fixed(action), 4, 0).speedup.mean() for action in grid]
+    assert best in (grid[0], grid[speedups.index(max(speedups))])
 
 
 def test_progress_is_told_and_never_falls(world):
     told = []
-    tune([world], RULES["rule"], 5, 4, 0, lambda trial, best: told.append((trial, best)))
+    tune([world], RULES["rule"], budget(5, 4), 0, lambda trial, best: told.append((trial, best)))
     assert [trial for trial, _ in told] == [1, 2, 3, 4, 5]
     assert [best for _, best in told] == sorted(best for _, best in told)
 
@@ -88,7 +128,7 @@ def test_constants_are_searched_once(world):
         loads.append(1)
         return [world]
 
-    tuned = TunedOnce(load, TuningSettings(trials=2, sessions=4), 0, lines.append)
+    tuned = TunedOnce(load, budget(2, 4), 0, lines.append)
     assert loads == []
     assert tuned() == tuned()
     assert loads == [1]
