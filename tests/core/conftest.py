@@ -14,6 +14,7 @@ from covspec_core.request import Pair, Request
 from covspec_core.rounds import CHANCES
 from covspec_core.scenario import Scenario
 from covspec_core.wire import protocol
+from tests.core.chances import Dice
 from tests.core.toys import ToyModel
 
 LEVELS = (0.0, 0.5, 1.0)
@@ -64,6 +65,14 @@ def make_pair(blur=0.3, vocab_size=6):
 
 def make_requests(n):
     return [Request(None, 2000 + 10 * i, f"{chr(97 + i % 26)}{i}?", 1000 + i) for i in range(n)]
+
+
+@pytest.fixture
+def dice(monkeypatch):
+    """Dice that decide whatever device and edge leave to chance."""
+    dice = Dice()
+    dice.replace_numbers(monkeypatch)
+    return dice
 
 
 @pytest.fixture(scope="session")

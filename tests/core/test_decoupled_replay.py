@@ -17,8 +17,9 @@ from covspec_core.replay import ReplaySource
 from covspec_core.request import Request
 from covspec_core.rounds import Actions, RoundAction, RoundResult
 from covspec_core.sessions import Sessions
+from tests.core.chances import Dice, Number
 from tests.core.conftest import LEVELS, LIMIT, TOP, make_recording, make_requests, make_scenario
-from tests.core.test_exactness import QUESTION, UNLIKELY, Dice, Judgement, make_pair
+from tests.core.test_exactness import QUESTION, UNLIKELY, make_pair
 from tests.core.test_replay_equals_live import engines, random_action
 
 INDEPENDENT = ["decoupled", "full", "lazy", "progressive"]
@@ -58,10 +59,10 @@ def decide(source, exact, level, dice):
     """
     n = len(exact) // len(LEVELS)
     for place in range(level * n, (level + 1) * n):
-        stands = Judgement(dice) < exact["accept"][place]
+        stands = Number(dice) < exact["accept"][place]
         source.tokens["accept"][place] = stands
         if not stands:
-            source.tokens["settled"][place] = Judgement(dice) < exact["settled"][place]
+            source.tokens["settled"][place] = Number(dice) < exact["settled"][place]
 
 
 def roll_bonus_only(dice):
@@ -94,8 +95,7 @@ def live_chances(monkeypatch, scenario, pair, play):
     source = LiveSource(pair, scenario.protocol, 1.0, SHORT, request_of)
     engine = Engine(scenario, realise_links(scenario, 0), source)
     with monkeypatch.context() as patch:
-        patch.setattr(Sampler, "draw", lambda self, law, position, purpose=0: dice.roll(law))
-        patch.setattr("covspec_core.edge.uniform", lambda *address: Judgement(dice))
+        dice.replace_numbers(patch)
         return dice.chances(lambda: play(engine))
 
 

@@ -21,7 +21,6 @@ from tests.core.conftest import make_pair, make_recording, make_requests, make_s
 from tests.core.test_exactness import (
     assert_equal_chances,
     begin,
-    dice,  # noqa: F401
     enumerate_texts,
     make_source,
     play_round,
@@ -303,7 +302,7 @@ def test_a_block_ends_behind_the_first_law_of_too_much_entropy(stop):
 
 
 @pytest.mark.parametrize("protocol_name", ["decoupled", "full"])
-def test_an_entropy_stop_leaves_the_law_of_the_text_alone(dice, protocol_name):  # noqa: F811
+def test_an_entropy_stop_leaves_the_law_of_the_text_alone(dice, protocol_name):
     pair = make_small_pair()
     source = make_source(pair, protocol_name)
     got = enumerate_texts(dice, source, [{"length": 2, "stop": 0.9}, {"length": 1}], 3)

@@ -14,7 +14,6 @@ from tests.core.conftest import make_pair, make_recording, make_requests, make_s
 from tests.core.test_exactness import (
     INDEPENDENT,
     assert_equal_chances,
-    dice,  # noqa: F401
     enumerate_texts,
     make_source,
     target_chances,
@@ -37,7 +36,7 @@ def both(seed, **changes):
 
 @pytest.mark.parametrize("protocol_name", INDEPENDENT)
 @pytest.mark.parametrize("steps", [0, 1])
-def test_the_law_is_the_targets_without_bonus_tokens(dice, protocol_name, steps):  # noqa: F811
+def test_the_law_is_the_targets_without_bonus_tokens(dice, protocol_name, steps):
     source = make_source(make_small_pair(), protocol_name)
     rounds = [{"length": 1, "bonus": False, "steps": steps, "width": 1}] * 3
     got = enumerate_texts(dice, source, rounds, 3)
@@ -75,7 +74,7 @@ def test_a_block_that_stands_brings_its_own_tokens_and_the_next_one_is_ready():
 
 
 @pytest.mark.parametrize("protocol_name", ["decoupled", "full", "lazy", "progressive"])
-def test_the_law_is_the_targets_if_the_first_token_is_judged_early(dice, protocol_name):  # noqa: F811
+def test_the_law_is_the_targets_if_the_first_token_is_judged_early(dice, protocol_name):
     source = make_source(make_small_pair(), protocol_name)
     got = enumerate_texts(dice, source, [{"length": 2, "early": True}, {"length": 1}], 2)
     assert_equal_chances(got, target_chances(make_small_pair(), 2))
