@@ -321,7 +321,7 @@ def test_a_block_that_its_stop_ends_with_the_answer_replays_as_it_ran(seed):
         over = bool(results[0].session_done[0])
 
 
-def chances_if_dropped(dice, monkeypatch, protocol_name, ahead, threshold):  # noqa: F811
+def chances_if_dropped(dice, monkeypatch, protocol_name, ahead, threshold):
     """Law of the first token where a block is given up for a sure law behind ``ahead`` drafts."""
     source, drawn = make_source(make_small_pair(vocab_size=4), protocol_name), {}
     place = Place(np.zeros(1, SESSION))
@@ -348,7 +348,7 @@ def chances_if_dropped(dice, monkeypatch, protocol_name, ahead, threshold):  # n
 
 @pytest.mark.parametrize("protocol_name", ["decoupled", "full", "lazy", "progressive"])
 def test_giving_up_for_what_was_drafted_costs_independent_draws_the_law(
-    dice,  # noqa: F811
+    dice,
     monkeypatch,
     protocol_name,
 ):
