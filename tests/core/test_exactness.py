@@ -146,7 +146,7 @@ def enumerate_texts(dice, source, rounds, depth=2, keep=0.5):
     return dice.chances(play)
 
 
-@pytest.mark.parametrize("protocol_name", INDEPENDENT + ROUNDED)
+@pytest.mark.parametrize("protocol_name", LOSSLESS + ROUNDED)
 @pytest.mark.parametrize("length", [1, 2, 3])
 @pytest.mark.parametrize("keep", [0.0, 1.0])
 def test_the_law_of_the_first_tokens_is_the_targets(dice, protocol_name, length, keep):
@@ -162,7 +162,7 @@ def test_the_law_of_the_first_tokens_is_the_targets(dice, protocol_name, length,
         assert_equal_chances(longer, target_chances(pair, 3))
 
 
-@pytest.mark.parametrize("protocol_name", INDEPENDENT)
+@pytest.mark.parametrize("protocol_name", LOSSLESS)
 def test_the_law_is_the_targets_when_rounds_and_bursts_take_turns(dice, protocol_name):
     pair = make_pair()
     source = make_source(pair, protocol_name)

@@ -19,6 +19,7 @@ from covspec_core.verification import agreement, entropy, law, margin
 from covspec_core.wire import HEADER, Draft, Terms, protocol, upload_bytes
 from tests.core.conftest import make_pair, make_recording, make_requests, make_scenario
 from tests.core.test_exactness import (
+    LOSSLESS,
     assert_equal_chances,
     begin,
     enumerate_texts,
@@ -301,7 +302,7 @@ def test_a_block_ends_behind_the_first_law_of_too_much_entropy(stop):
     assert lengths == {1} if stop == 0 else len(lengths) > 1
 
 
-@pytest.mark.parametrize("protocol_name", ["decoupled", "full"])
+@pytest.mark.parametrize("protocol_name", LOSSLESS)
 def test_an_entropy_stop_leaves_the_law_of_the_text_alone(dice, protocol_name):
     pair = make_small_pair()
     source = make_source(pair, protocol_name)

@@ -12,7 +12,7 @@ from covspec_core.rounds import RoundAction, RoundResult
 from covspec_core.wire import HEADER, ID_BYTES
 from tests.core.conftest import make_pair, make_recording, make_requests, make_scenario
 from tests.core.test_exactness import (
-    INDEPENDENT,
+    LOSSLESS,
     assert_equal_chances,
     enumerate_texts,
     make_source,
@@ -34,7 +34,7 @@ def both(seed, **changes):
     return pairs
 
 
-@pytest.mark.parametrize("protocol_name", INDEPENDENT)
+@pytest.mark.parametrize("protocol_name", LOSSLESS)
 @pytest.mark.parametrize("steps", [0, 1])
 def test_the_law_is_the_targets_without_bonus_tokens(dice, protocol_name, steps):
     source = make_source(make_small_pair(), protocol_name)
@@ -73,7 +73,7 @@ def test_a_block_that_stands_brings_its_own_tokens_and_the_next_one_is_ready():
     assert standing > 3
 
 
-@pytest.mark.parametrize("protocol_name", ["decoupled", "full", "lazy", "progressive"])
+@pytest.mark.parametrize("protocol_name", LOSSLESS)
 def test_the_law_is_the_targets_if_the_first_token_is_judged_early(dice, protocol_name):
     source = make_source(make_small_pair(), protocol_name)
     got = enumerate_texts(dice, source, [{"length": 2, "early": True}, {"length": 1}], 2)
