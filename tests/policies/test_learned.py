@@ -13,7 +13,7 @@ import pytest
 from covspec_core.errors import InvalidStatus, PolicyMismatch
 from covspec_core.provenance import ROOT
 from env.codec import Codec
-from env.observations import RANGES
+from env.observations import RANGES, VERSION
 from policies.learned import LearnedController, load_controller
 from policies.networks import Network
 from tests.policies.conftest import make_trainer, random_network, status_with, toy_scenario
@@ -188,7 +188,7 @@ def test_a_head_of_another_make_is_refused(folder, changes, said):
 def test_a_codec_of_another_version_is_refused(folder, changes):
     codec = json.loads((folder / "controller.json").read_text())["codec"]
     rewrite(folder, codec=codec | changes)
-    with pytest.raises(PolicyMismatch, match="codec needs version 4 and known fields"):
+    with pytest.raises(PolicyMismatch, match=f"codec needs version {VERSION} and known fields"):
         load_controller(folder)
 
 
