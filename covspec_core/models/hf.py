@@ -114,10 +114,16 @@ class HFModel:
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
-        """Token ids that end an answer."""
+        """Token ids that end an answer.
+
+        Raises:
+            InvalidSetting: If neither the generation settings nor the tokenizer name one.
+        """
         ids = self._net.generation_config.eos_token_id
         if ids is None:
             ids = self._tokenizer.eos_token_id
+        if ids is None:
+            raise InvalidSetting("a checkpoint must name its eos_token_id, got none")
         return frozenset(ids if isinstance(ids, list) else [ids])
 
     @property

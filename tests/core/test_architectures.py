@@ -252,3 +252,10 @@ def test_a_law_holds_what_the_tokenizer_knows_and_no_padding(model, prompt):
 def test_content_words_are_found_in_the_prompt(model, prompt):
     found = model._tokenizer.convert_ids_to_tokens(prompt.ids[prompt.keywords])
     assert found == ["large", "circles"]
+
+
+def test_a_checkpoint_without_an_end_token_is_refused(tmp_path):
+    model = HFModel(save(ARCHITECTURES[0], tmp_path))
+    model._net.generation_config.eos_token_id = model._tokenizer.eos_token = None
+    with pytest.raises(InvalidSetting, match="must name its eos_token_id, got none"):
+        _ = model.eos_ids
