@@ -40,9 +40,9 @@ def rule(trial: Trial, scenario: Scenario) -> RuleSettings:
         start=trial.suggest_float("start", 0.5, 0.97),
         shortest=_shortest(trial, scenario, longest),
         longest=longest,
-        delay_scale=trial.suggest_float("delay_scale", 0.1, 3.0, log=True),
+        delay_scale=trial.suggest_float("delay_scale", 0.2, 3.0, log=True),
         law_scale=trial.suggest_float("law_scale", 0.1, 3.0, log=True),
-        acceptance_scale=trial.suggest_float("acceptance_scale", 0.1, 2.0, log=True),
+        acceptance_scale=trial.suggest_float("acceptance_scale", 0.2, 2.0, log=True),
     )
 
 

@@ -81,16 +81,25 @@ def _tries(
     assert rule.suggest is not None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
-    own = rule.constants()
-    if _allows(scenario, own):
-        # Its keep is another system's: its other constants start from every one.
-        for keep in dict.fromkeys((own.keep, *scenario.keep_levels)):
-            study.enqueue_trial(asdict(own) | {"keep": keep})
+    if _allows(scenario, rule.constants()):
+        for start in _starts(asdict(rule.constants()), scenario):
+            study.enqueue_trial(start)
     for _ in range(trials):
         trial = study.ask()
         constants = rule.suggest(trial, scenario)
         yield constants
         study.tell(trial, tried[constants])
+
+
+def _starts(own: dict[str, Any], scenario: Scenario) -> list[dict[str, Any]]:
+    """A rule's own constants; then the same at every share of visual tokens, free in its lengths.
+
+    What it keeps and whether it knows the edge alone are of the system that it comes from; the
+    search leaves such constants late if it begins at no others.
+    """
+    lengths = {"shortest": 0, "longest": longest_range(scenario)[1]}
+    free = {name: value for name, value in lengths.items() if name in own}
+    return [own, *(own | free | {"keep": keep} for keep in scenario.keep_levels)]
 
 
 def _allows(scenario: Scenario, constants: Any) -> bool:

@@ -27,6 +27,17 @@ def speed_of(world, rule, constants, sessions, seed):
     return judge(world, controller, sessions, seed).speedup.mean()
 
 
+def witnessed(rule):
+    """The rule, and a list of all constants that a search will ask of it."""
+    asked = []
+
+    def suggest(trial, scenario):
+        asked.append(rule.suggest(trial, scenario))
+        return asked[-1]
+
+    return replace(rule, suggest=suggest), asked
+
+
 def every_judged(monkeypatch):
     """Sessions and seed of every set of constants that is played, in order."""
     played, judge_mix = [], tuning.judge_mix
@@ -51,12 +62,14 @@ def test_the_tuned_rule_is_at_least_as_good_as_the_papers(world, scenario, trial
     assert found.width in scenario.branch_widths
 
 
-def test_equal_seeds_find_equal_constants(world):
-    first, same, other = (
-        tune([world], RULES["rule"], budget(6, 8), seed=seed)[0] for seed in (3, 3, 4)
-    )
+def test_equal_seeds_try_and_find_equal_constants(world):
+    def search(seed):
+        rule, asked = witnessed(RULES["rule"])
+        return tune([world], rule, budget(12, 8), seed), asked
+
+    first, same, other = (search(seed) for seed in (3, 3, 4))
     assert first == same
-    assert first != other
+    assert first[1] != other[1]
 
 
 @pytest.mark.parametrize("lengths", [(0, 1), (0, 12), (1, 10), (0, 2, 9), (5,)], ids=str)
@@ -83,6 +96,17 @@ def test_the_defaults_of_a_rule_are_tried_first(world):
     for kind in set(RULES) - {"fixed"}:
         found, _ = tune([world], RULES[kind], budget(1, 2), 0)
         assert found == RULES[kind].constants()
+
+
+@pytest.mark.parametrize("kind", ["rule", "specdec_pp", "svip", "adaptive_steps"])
+def test_a_search_begins_at_every_share_of_tokens_with_all_lengths(world, kind):
+    rule, asked = witnessed(RULES[kind])
+    tune([world], rule, budget(6, 2), 0)
+    own, *starts = asked
+    assert own == rule.constants()
+    assert [start.keep for start in starts] == list(world.scenario.keep_levels)
+    if kind in ("rule", "specdec_pp"):
+        assert {(start.shortest, start.longest) for start in starts} == {(0, 10)}
 
 
 def test_the_best_few_and_the_first_are_judged_again_on_other_sessions(world, monkeypatch):
