@@ -38,7 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "dropped": (0, 1024),
 }
 """Least and greatest value of each number in the settings."""
-TEACHERS = ("tuned_rule", "tuned_foresight")
+TEACHERS = ("tuned_rule", "tuned_foresight", "tuned_foresight_stop")
 
 
 @dataclass(frozen=True)
