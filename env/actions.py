@@ -14,6 +14,7 @@ from covspec_core.rounds import Actions, Floats
 
 LEVELS: Final = ("round", "token")
 """When decisions fall: before a round, or behind every drafted token of it."""
+THRESHOLDS: Final = ("gate_threshold", "entropy_stop", "chance_stop")
 GO_ON, SEND, GIVE_UP = range(3)
 """Choices behind a drafted token."""
 
@@ -63,13 +64,20 @@ class Choices:
     def indices(self, actions: Actions) -> NDArray[np.int64]:
         """Indices of actions, shape ``[B, P]``: the inverse of :meth:`values`.
 
+        A threshold, which may be any number, is taken for the nearest one.
+
         Raises:
-            InvalidAction: If a value is none of the choices.
+            InvalidAction: If another value is none of the choices.
         """
         columns = []
         for name, choices in self._parts.items():
             values = getattr(actions, name)
             same = np.isclose(values[:, None], choices)
+            if name in THRESHOLDS:
+                with np.errstate(invalid="ignore"):  # infinity less infinity
+                    away = np.where(same, 0.0, np.abs(values[:, None] - choices))
+                columns.append(away.argmin(1))
+                continue
             wrong = ~same.any(1)
             if wrong.any():
                 raise InvalidAction(f"{name} must be one of {choices}, got {values[wrong][0]}")

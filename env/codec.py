@@ -173,8 +173,10 @@ class Codec:
     def index(self, actions: Actions) -> NDArray[np.int64]:
         """Indices of actions, shape ``[B, P]``: the inverse of :meth:`decode`, at round level.
 
+        A threshold is taken for the nearest choice.
+
         Raises:
-            InvalidAction: If a value is none of the choices.
+            InvalidAction: If another value is none of the choices.
         """
         return self._choices.indices(actions)
 

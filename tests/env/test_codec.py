@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import STATUS_FIELDS, Status
+from covspec_core.rounds import STATUS_FIELDS, Actions, Status
 from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.observations import LOGARITHMIC, RANGES, VERSION
@@ -195,3 +196,18 @@ def test_masks_leave_the_keep_in_use_and_lengths_that_are_not_cut():
 def test_masks_leave_one_width_where_no_branches_are_drafted():
     masks = CODEC.masks(status_with(fresh=[1.0]), np.array([9]), branches=False)
     assert masks[0, -4:].tolist() == [True, False, False, False]
+
+
+def test_a_threshold_is_taken_for_the_nearest_choice_and_nothing_else_is():
+    codec = replace(CODEC, gate_levels=(0.3, 0.6, np.inf), stop_levels=(0.0, 0.2, 0.5))
+    terms = {"keep": np.full(4, CODEC.keep_levels[0]), "draft_length": np.ones(4, int)}
+    gates, stops = np.array([0.31, 0.44, 7.0, np.inf]), np.array([0.0, 0.09, 0.36, 1.0])
+    actions = Actions(
+        **terms, branch_width=np.zeros(4, int), gate_threshold=gates, chance_stop=stops
+    )
+    names = list(codec.parts)
+    indices = codec.index(actions)
+    assert indices[:, names.index("gate_threshold")].tolist() == [0, 0, 1, 2]
+    assert indices[:, names.index("chance_stop")].tolist() == [0, 0, 2, 2]
+    with pytest.raises(InvalidAction, match="branch_width must be one of"):
+        codec.index(replace(actions, branch_width=np.full(4, 63)))
