@@ -200,7 +200,7 @@ def test_masks_leave_one_width_where_no_branches_are_drafted():
 
 def test_a_threshold_is_taken_for_the_nearest_choice_and_nothing_else_is():
     codec = replace(CODEC, gate_levels=(0.3, 0.6, np.inf), stop_levels=(0.0, 0.2, 0.5))
-    terms = {"keep": np.full(4, CODEC.keep_levels[0]), "draft_length": np.ones(4, int)}
+    terms = {"keep": np.full(4, CODEC.keep_levels[0]), "draft_length": np.full(4, 2)}
     gates, stops = np.array([0.31, 0.44, 7.0, np.inf]), np.array([0.0, 0.09, 0.36, 1.0])
     actions = Actions(
         **terms, branch_width=np.zeros(4, int), gate_threshold=gates, chance_stop=stops
