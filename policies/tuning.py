@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import optuna
-from optuna.samplers import TPESampler
+from optuna.samplers import GPSampler
 
 from covspec_core.randomness import mix
 from covspec_core.scenario import Scenario
@@ -79,8 +79,8 @@ def _tries(
         yield from rule.grid(scenario)
         return
     assert rule.suggest is not None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=GPSampler(seed=seed))
     if _allows(scenario, rule.constants()):
         for start in _starts(asdict(rule.constants()), scenario):
             study.enqueue_trial(start)
