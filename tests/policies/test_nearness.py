@@ -109,7 +109,9 @@ def learned(tmp_path_factory):
 def test_what_a_learned_controller_gains_on_live_models_agrees_with_the_replay(
     learned, protocol_name
 ):
-    """Bit by bit under shared noise; within the intervals where live models write other texts."""
+    """Bit by bit under shared noise, but for blocks that a stop ends behind a refused token; within
+    the intervals where live models write other texts.
+    """
     codec = nearness.load_controller(learned).codec
     world = nearness.world_of(["paper"], protocol_name, codec)
     pair = nearness.embedded_pair(world)
@@ -119,8 +121,10 @@ def test_what_a_learned_controller_gains_on_live_models_agrees_with_the_replay(
         for name, controller in make(world.scenario).items()
     }
     gain = gains(found["learned"], found["tuned_rule"])
+    if protocol_name == "coupled":
+        rule = found["tuned_rule"]
+        np.testing.assert_allclose(rule.live, rule.replayed, rtol=1e-9)
+        assert abs(gain["difference"].percent) < 1.0
+        return
     for estimate in (*map(faster, found.values()), gain["difference"]):
         assert estimate.low <= 0 <= estimate.high
-    if protocol_name == "coupled":
-        for own in found.values():
-            np.testing.assert_allclose(own.live, own.replayed, rtol=1e-9)
