@@ -109,9 +109,7 @@ def learned(tmp_path_factory):
 def test_what_a_learned_controller_gains_on_live_models_agrees_with_the_replay(
     learned, protocol_name
 ):
-    """Bit by bit under shared noise, but for blocks that a stop ends behind a refused token; within
-    the intervals where live models write other texts.
-    """
+    """Bit by bit under shared noise without stops; within the intervals where texts are others."""
     codec = nearness.load_controller(learned).codec
     world = nearness.world_of(["paper"], protocol_name, codec)
     pair = nearness.embedded_pair(world)
