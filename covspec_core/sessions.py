@@ -206,20 +206,12 @@ class Sessions:
         reads = fresh = self.fresh[rows]
         if self.scenario.keep_control == PER_ROUND:
             reads = fresh | (keep != self.place.keep[rows])
-            self._read_again(rows[reads & ~fresh])
+            kernel().read_again(self.records, rows[reads & ~fresh], self._costs)
         chosen = reads.nonzero()[0]
         if chosen.size:
             self.source.prefill(rows[chosen], keep[chosen])
             self.place.keep[rows[chosen]] = keep[chosen]
             self._status = None
-
-    def _read_again(self, rows: Ints) -> None:
-        """Devices forget what they drafted ahead, and are to read prompt and answer anew."""
-        records, place = self.records, self.place
-        seconds = self._costs["device_prefill_s"][0] * records["device_factor"][rows]
-        records["device_ready_s"][rows] = self.now_s[rows] + seconds
-        records["lag"][rows] = place.position[rows]
-        place.ready[rows], place.awake[rows] = 0, False
 
     def _replay(
         self, source: ReplaySource, records: Records, rounds: Records, texts: Records

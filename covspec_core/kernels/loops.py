@@ -194,6 +194,13 @@ def begin_requests(sessions, rows, image_bytes, costs, table):
 
 
 @loop
+def read_again(sessions, rows, costs):
+    """Some devices read their prompts with other shares of the visual tokens."""
+    for k in range(len(rows)):
+        rnd.read_again(sessions[rows[k]], costs[0])
+
+
+@loop
 def edge_only(sessions, image_bytes, tokens, costs, table, seconds):
     """Seconds of the edge alone; image bytes and answer lengths have shape ``[B, requests]``."""
     for b in range(len(sessions)):

@@ -32,11 +32,16 @@ def transfer(s, c, table, way, start_s, payload_bytes):
 
 
 @inner
+def has_read_s(s, c, now_s):
+    """When a device that begins to read its prompt now has read it."""
+    return now_s + c.device_prefill_s * s.device_factor
+
+
+@inner
 def request_start(s, c, table, now_s, image_bytes):
     """The device can draft, the edge can verify: image upload and both prefills, overlapped."""
     _, arrived_s = transfer(s, c, table, links.UP, now_s, image_bytes)
-    device_s = now_s + c.device_prefill_s * s.device_factor
-    return device_s, arrived_s + c.edge_prefill_s * s.edge_factor
+    return has_read_s(s, c, now_s), arrived_s + c.edge_prefill_s * s.edge_factor
 
 
 @inner
@@ -47,6 +52,13 @@ def begin_request(s, c, table, image_bytes):
     s.streaming = s.owed = s.awake = False
     s.position = s.ready = s.unchecked = s.lag = 0
     return s.edge_ready_s - s.now_s
+
+
+@inner
+def read_again(s, c):
+    """The device forgets what it drafted ahead, and is to read prompt and answer anew."""
+    s.device_ready_s = has_read_s(s, c, s.now_s)
+    s.lag, s.ready, s.awake = s.position, 0, False
 
 
 @inner
