@@ -138,24 +138,11 @@ class ReplaySource:
             rows: Which sessions, shape ``[k]``.
             ahead: Tokens between, shape ``[k]``.
         """
-        texts, position = self.texts[rows], place.position[rows]
-        run = self._run(place.records[rows], texts, ahead)
-        strays = (ahead > run) & (position + run < texts["total"]) & self._judged["strays"]
-        last = np.where(strays, run, ahead)
-        at = np.maximum(texts["base"] + np.minimum(position + last, texts["total"] - 1), 0)
-        detour = self.tokens["detour"][at]
-        along = detour + np.minimum(ahead - run, self.tokens["left"][detour])
-        at = np.where(strays, along, at)
+        at, sessions = np.empty(len(rows), dtype=np.int64), place.records[rows]
+        kernel().looked_at(sessions, self.texts[rows], self.tokens, self._judged, ahead, at)
         tokens = self.tokens[at]
         margin, entropy = (tokens[n].astype(np.float64) for n in ("margin", "entropy"))
         return Ahead(margin, entropy, self._chances[at] / GRID)
-
-    def _run(self, sessions: Records, texts: Records, ahead: Ints) -> Ints:
-        """Tokens before the first one that will be refused, ``ahead`` at most, shape ``[k]``."""
-        stands = np.empty((len(sessions), int(ahead.max(initial=0))), dtype=bool)
-        kernel().standing(sessions, texts, self.tokens, self._judged, stands)
-        run: Ints = np.logical_and.accumulate(stands, axis=1).sum(1)
-        return np.minimum(run, ahead)
 
     def read(self, sessions: Records, rows: Ints, costs: Records, table: Floats) -> Floats:
         """Statuses of some sessions, shape ``[k, F]``."""

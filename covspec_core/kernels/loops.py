@@ -230,3 +230,19 @@ def standing(sessions, texts, tokens, judged, stands):
         for i in range(stands.shape[1]):
             token = tokens[rec.at(s, text, tokens, i)]
             stands[b, i] = rec.accepts(token, judged[0], noise, s.position + i)
+
+
+@loop
+def looked_at(sessions, texts, tokens, judged, ahead, places):
+    """Tokens whose facts devices see so far ahead; the last one's behind an answer's end."""
+    p = judged[0]
+    for k in range(len(sessions)):
+        s, text = sessions[k], texts[k]
+        left, run, noise = text.total - s.position, ahead[k], rec.stream(s, rec.JUDGE)
+        for i in range(min(ahead[k], left)):
+            token = tokens[rec.at(s, text, tokens, i)]
+            if p.strays and not rec.accepts(token, p, noise, s.position + i):
+                run = i
+                break
+        inside = ahead[k] if run < ahead[k] else max(min(ahead[k], left - 1), 0)
+        places[k] = rec.seen(s, text, tokens, run, inside)
