@@ -1,18 +1,18 @@
-"""The acceptance head: how far the target will follow the draft, foreseen before it drafts.
+"""The acceptance head: how far the target will follow the draft, foreseen on the device.
 
-A small network on the draft's last hidden state, in the spirit of SpecDec++ (arXiv 2405.19715).
-It differs in looking ahead: behind a text it predicts, for several ``n`` at once, the chance that
-the next ``n`` drafted tokens all stand. What is foreseen at the committed text does not depend on
-how the draft goes on, so a recording replays it exactly, and it tells whether to draft at all; the
-chance of the next token alone, asked again behind every drafted one, ends blocks
-(``RoundAction.chance_stop``), and is the better of the two where refusals are dear
-(``python evaluate.py controllers=[tuned_threshold,tuned_specdec_pp] judging.split=validation``).
+Two small networks on the draft's last hidden state, in the spirit of SpecDec++ (arXiv 2405.19715).
+One looks ahead: behind a text, before anything is drawn, it foresees for several ``n`` at once the
+chance that the next ``n`` drafted tokens all stand. What is foreseen at the committed text does
+not depend on how the draft goes on, so a recording replays it exactly, and it tells whether to
+draft at all. The other looks at the token that was drawn: the chance that it stands, and that one
+more drafted behind it stands too. Asked at every drafted token, both end blocks
+(``RoundAction.chance_stop``). :mod:`covspec_core.head_fit` fits them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +26,28 @@ from covspec_core.rounds import CHANCES
 Array = NDArray[np.float32]
 GRID = 255
 """Chances are multiples of ``1 / GRID``: a byte in a recording, and the same number live."""
-BATCH = 1024
 EXTRAS = 3
 """Features behind the hidden state: entropy, margin, keep."""
+DRAWN = ("stands", "follows")
+"""What is said of a drawn token: the chance that it stands, and the chance that one more drafted
+behind it stands where it does."""
+TOKEN_EXTRAS = 2
+"""Features of a drawn token: its log-probability, and by how much the likeliest token's is more."""
+LEAST = 1e-9
+"""No probability is less when its logarithm is taken."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AcceptanceHead:
-    """One hidden layer; ``F`` features are a hidden state and ``EXTRAS`` numbers.
+class Layers:
+    """One hidden layer of rectified units.
 
     Attributes:
         mean: Subtracted from the features, ``[F]``.
         scale: Divides them, ``[F]``.
         weight_in: ``[F, units]``.
         bias_in: ``[units]``.
-        weight_out: ``[units, len(CHANCES)]``.
-        bias_out: ``[len(CHANCES)]``.
+        weight_out: ``[units, K]``.
+        bias_out: ``[K]``.
     """
 
     mean: Array
@@ -52,21 +58,54 @@ class AcceptanceHead:
     bias_out: Array
 
     def __post_init__(self) -> None:
-        shape = (self.weight_in.shape, self.weight_out.shape)
-        units = len(self.bias_in)
-        if shape != ((len(self.mean), units), (units, len(CHANCES))):
-            raise InvalidSetting(f"an acceptance head needs matching layers, got {shape}")
+        units, wide = len(self.bias_in), len(self.mean)
+        shapes = {
+            "scale": (wide,),
+            "weight_in": (wide, units),
+            "weight_out": (units, len(self.bias_out)),
+        }
+        for name, shape in shapes.items():
+            if (got := getattr(self, name).shape) != shape:
+                raise InvalidSetting(f"an acceptance head needs {name} of shape {shape}, got {got}")
+
+    def chances(self, features: Array) -> Array:
+        """What its outputs say of features ``[..., F]``, in [0, 1], shape ``[..., K]``."""
+        inner = np.maximum((features - self.mean) / self.scale @ self.weight_in + self.bias_in, 0)
+        odds = np.clip(inner @ self.weight_out + self.bias_out, -30, 30)
+        chances: Array = np.reciprocal(1.0 + np.exp(-odds))
+        return chances
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AcceptanceHead:
+    """What foresees the acceptance; features are a hidden state and ``EXTRAS`` numbers.
+
+    Attributes:
+        ahead: Says the chance of every further stretch of ``CHANCES``, given the ones before.
+        drawn: Reads ``TOKEN_EXTRAS`` features more, of a drawn token; says what ``DRAWN`` names.
+    """
+
+    ahead: Layers
+    drawn: Layers
+
+    def __post_init__(self) -> None:
+        own = len(self.ahead.mean), len(self.ahead.bias_out)
+        token = len(self.drawn.mean), len(self.drawn.bias_out)
+        if own[1] != len(CHANCES) or token != (own[0] + TOKEN_EXTRAS, len(DRAWN)):
+            raise InvalidSetting(
+                f"an acceptance head needs {len(CHANCES)} outputs, and {len(DRAWN)} of "
+                f"{TOKEN_EXTRAS} features more for drawn tokens, got {own} and {token}"
+            )
 
     @property
     def hidden_size(self) -> int:
         """Entries of the hidden states that it reads."""
-        return len(self.mean) - EXTRAS
+        return len(self.ahead.mean) - EXTRAS
 
-    def steps(self, features: Array) -> Array:
-        """Log-odds of every further stretch of ``CHANCES``, given the ones before."""
-        inner = np.maximum((features - self.mean) / self.scale @ self.weight_in + self.bias_in, 0)
-        odds: Array = inner @ self.weight_out + self.bias_out
-        return odds
+    @property
+    def n_weights(self) -> int:
+        """Numbers that it holds."""
+        return sum(array.size for array in self._arrays().values())
 
     def chances(self, features: Array) -> NDArray[np.uint8]:
         """Chance that the next ``n`` tokens all stand, for every ``n`` of ``CHANCES``.
@@ -77,12 +116,34 @@ class AcceptanceHead:
         Returns:
             In steps of ``1 / GRID``, shape ``[..., len(CHANCES)]``, descending.
         """
-        steps = 1.0 / (1.0 + np.exp(-np.clip(self.steps(features), -30, 30)))
-        return np.rint(np.cumprod(steps, axis=-1) * GRID).astype(np.uint8)
+        return _on_grid(np.cumprod(self.ahead.chances(features), axis=-1))
+
+    def of_drawn(self, features: Array, token: Array) -> NDArray[np.uint8]:
+        """Chances of a drawn token, as ``DRAWN`` names them.
+
+        Args:
+            features: From :func:`features_of`, of the text that it was drawn behind, ``[..., F]``.
+            token: From :func:`token_features`, shape ``[..., TOKEN_EXTRAS]``.
+
+        Returns:
+            In steps of ``1 / GRID``, shape ``[..., len(DRAWN)]``.
+        """
+        return _on_grid(self.drawn.chances(np.concatenate([features, token], axis=-1)))
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
-        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path)
+        save_file({name: np.ascontiguousarray(a) for name, a in self._arrays().items()}, path)
+
+    def _arrays(self) -> dict[str, Array]:
+        return {
+            f"{part.name}.{f.name}": getattr(getattr(self, part.name), f.name)
+            for part in fields(self)
+            for f in fields(Layers)
+        }
+
+
+def _on_grid(chances: Array) -> NDArray[np.uint8]:
+    return np.rint(chances * GRID).astype(np.uint8)
 
 
 def load_head(path: Path) -> AcceptanceHead:
@@ -92,18 +153,27 @@ def load_head(path: Path) -> AcceptanceHead:
         InvalidSetting: If there is none, or it is none.
     """
     try:
-        return AcceptanceHead(**load_file(path))
-    except (OSError, SafetensorError, TypeError) as error:
+        arrays = load_file(path)
+        return AcceptanceHead(*(_layers(arrays, part.name) for part in fields(AcceptanceHead)))
+    except (OSError, SafetensorError) as error:
         raise InvalidSetting(f"no acceptance head loads from {path}: {error}") from error
+    except KeyError as error:
+        raise InvalidSetting(
+            f"no acceptance head loads from {path}: it lacks {error}; fit it anew"
+        ) from error
+
+
+def _layers(arrays: Mapping[str, Array], part: str) -> Layers:
+    return Layers(*(arrays[f"{part}.{f.name}"] for f in fields(Layers)))
 
 
 def features_of(
     hidden: Array, entropy: NDArray[np.floating], margin: NDArray[np.floating], keep: float
 ) -> Array:
-    """What a head reads, shape ``[..., F]``.
+    """What a head reads of a text, shape ``[..., F]``.
 
     Args:
-        hidden: Draft's last hidden state behind a text, shape ``[..., hidden]``.
+        hidden: Draft's last hidden state behind it, shape ``[..., hidden]``.
         entropy: Of its law there, nats, shape ``[...]``.
         margin: Of its law there, shape ``[...]``.
         keep: Share of visual tokens that it sees.
@@ -112,8 +182,20 @@ def features_of(
     return np.concatenate([hidden, extras], axis=-1).astype(np.float32)
 
 
+def token_features(law: NDArray[np.floating], tokens: NDArray[np.integer]) -> Array:
+    """What a head reads of drawn tokens, shape ``[..., TOKEN_EXTRAS]``.
+
+    Args:
+        law: Of the draft where they were drawn, shape ``[..., vocab]``.
+        tokens: Their ids, shape ``[...]``.
+    """
+    own = np.take_along_axis(law, np.asarray(tokens)[..., None], axis=-1)
+    both = np.concatenate([own, own / law.max(-1, keepdims=True)], axis=-1)
+    return np.log(np.maximum(both, LEAST)).astype(np.float32)
+
+
 def standing(overlap: NDArray[np.floating], lengths: NDArray[np.integer]) -> NDArray[np.float32]:
-    """What a head should say: products of the next acceptance probabilities.
+    """What a head should foresee: products of the next acceptance probabilities.
 
     The label is the acceptance of a *fresh* draft. That of the emitted token would leak whether it
     came from the draft.
@@ -132,44 +214,3 @@ def standing(overlap: NDArray[np.floating], lengths: NDArray[np.integer]) -> NDA
     window = np.where(ahead < left[:, None], padded[np.arange(n)[:, None] + ahead], 0.0)
     products = np.cumprod(window, axis=1)
     return products[:, np.array(CHANCES) - 1].astype(np.float32)
-
-
-def fit_head(
-    features: Array, labels: Array, units: int = 32, epochs: int = 40, seed: int = 0
-) -> AcceptanceHead:
-    """Fit a head by the proper score of a Bernoulli variable (cross-entropy).
-
-    Args:
-        features: Shape ``[M, F]``.
-        labels: From :func:`standing`, shape ``[M, len(CHANCES)]``.
-        units: Of the hidden layer.
-        epochs: Passes over the data.
-        seed: Of weights and order.
-    """
-    import torch
-
-    mean, scale = features.mean(0), np.maximum(features.std(0), 1e-6)
-    inputs, targets = torch.from_numpy((features - mean) / scale), torch.from_numpy(labels)
-    generator = torch.Generator().manual_seed(seed)
-    sizes = (features.shape[1], units, labels.shape[1])
-    weights = [torch.randn(a, b, generator=generator) / a**0.5 for a, b in pairwise(sizes)]
-    biases = [torch.zeros(size) for size in sizes[1:]]
-    parameters = [tensor.requires_grad_() for tensor in (*weights, *biases)]
-    optimizer = torch.optim.AdamW(parameters, 3e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 6e-3, epochs=epochs, steps_per_epoch=-(-len(inputs) // BATCH)
-    )
-    for _ in range(epochs):
-        order = torch.randperm(len(inputs), generator=generator)
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            inner = (inputs[rows] @ weights[0] + biases[0]).relu()
-            log_chance = torch.nn.functional.logsigmoid(inner @ weights[1] + biases[1]).cumsum(-1)
-            other = torch.log(-torch.expm1(log_chance.clamp_max(-1e-6)))
-            loss = -(targets[rows] * log_chance + (1 - targets[rows]) * other).mean()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-    learned = [tensor.detach().numpy() for tensor in parameters]
-    return AcceptanceHead(mean, scale, learned[0], learned[2], learned[1], learned[3])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
+from covspec_core.forecast import Forecast
 from covspec_core.models.protocol import Outputs
 from covspec_core.randomness import gumbel, uniform
 from covspec_core.rounds import Floats
@@ -153,12 +154,12 @@ class Ends:
     Attributes:
         entropy: A token drawn from a law of more entropy is the last, nats.
         chance: Least chance that all tokens stand, the next one included.
-        foresee: That of the next token alone, from what the draft says of it.
+        forecast: What the head says, from what the draft says behind a text.
     """
 
     entropy: float = np.inf
     chance: float = 0.0
-    foresee: Callable[[Outputs], float] = lambda outputs: 1.0
+    forecast: Callable[[Outputs], Forecast] | None = None
 
 
 NO_ENDS: Final = Ends()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
+from covspec_core.acceptance import GRID
 from covspec_core.blocks import NO_ENDS, REDRAW, REST, Block, Ends, Sampler
 from covspec_core.errors import BrokenMessage, OutOfMemory
 from covspec_core.models.protocol import Context, Outputs, Prompt, VisionLanguageModel
@@ -51,22 +52,26 @@ class Device:
             length: Tokens at most.
             ends: What ends it before that.
         """
-        block, ahead, chance = Block(self._sampler), self.ready, 1.0
+        block, ahead, standing = Block(self._sampler), self.ready, 1.0
         self.forget()
         while len(block) < length:
             text = committed + block.tokens
             ready = len(block) < len(ahead)
             outputs = ahead.outputs[len(block)] if ready else self._next(text)
-            if ends.chance > 0:
-                chance *= ends.foresee(outputs)
-                if len(block) and chance < ends.chance:
-                    block.unsent = 1
-                    break
+            said = ends.forecast(outputs) if ends.forecast and ends.chance > 0 else None
+            if said and len(block) and standing * (said.chances[0, 0] / GRID) < ends.chance:
+                block.unsent = 1
+                break
             token = block.draw(outputs, len(text))
             if ends.entropy < np.inf and self._entropy(outputs) > ends.entropy:
                 break
             if token in self._model.eos_ids:
                 ends = NO_ENDS  # nothing behind an answer's end is looked at
+            elif said:
+                stands, follows = said.of_drawn(np.array([token]))[0] / GRID
+                standing *= stands
+                if standing * follows < ends.chance:
+                    break
         return block
 
     def _entropy(self, outputs: Outputs) -> float:
@@ -76,17 +81,18 @@ class Device:
         """What the draft says about the next token; drafting starts from it for free."""
         return self.ready.outputs[0] if len(self.ready) else self._next(committed)
 
-    def within(self, committed: list[int], ahead: int) -> Outputs:
-        """What the draft says before the token so far ahead, which is drafted and kept ready.
+    def within(self, committed: list[int], ahead: int) -> tuple[Outputs, int]:
+        """What the draft says before the token so far ahead, and that token, now kept ready.
 
-        Behind an answer's end nothing is looked at: it is what was said before the last token.
+        Behind an answer's end nothing is looked at: it is the last token, and what was said before.
         """
         while len(self.ready) <= ahead:
             text = committed + self.ready.tokens
             self.ready.draw(self._next(text), len(text))
         tokens = self.ready.tokens[:ahead]
         ends = [i for i, token in enumerate(tokens) if token in self._model.eos_ids]
-        return self.ready.outputs[min([ahead, *ends])]
+        last = min([ahead, *ends])
+        return self.ready.outputs[last], self.ready.tokens[last]
 
     def settle(self, n_tokens: int) -> None:
         """Drop what was drafted behind the first ``n_tokens`` of the answer from the cache."""

@@ -16,8 +16,9 @@ from covspec_core.blocks import Block, Ends, Sampler
 from covspec_core.device import Device
 from covspec_core.edge import Edge
 from covspec_core.exchange import Exchange
+from covspec_core.forecast import Forecast
 from covspec_core.models.protocol import Outputs
-from covspec_core.request import Pair, Prompts, Request, foresee
+from covspec_core.request import Pair, Prompts, Request
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.source import (
     Ahead,
@@ -28,6 +29,7 @@ from covspec_core.source import (
     Place,
     Requests,
     Stops,
+    Within,
     as_float16,
 )
 
@@ -123,7 +125,8 @@ class LiveSource:
 
     def draft(self, place: Place, length: Ints, sure: Floats, stops: Stops) -> Drafted:
         """Draft a block."""
-        ends = Ends(float(stops.entropy[0]), float(stops.chance[0]), self._chance(place))
+        entropy, chance = float(stops.entropy[0]), float(stops.chance[0])
+        ends = Ends(entropy, chance, lambda outputs: self._forecast(outputs, place))
         self._block = Block(self._sampler)
         if length[0] > 0:
             self._block = self._reader().draft(self.text, int(length[0]), ends)
@@ -135,10 +138,6 @@ class LiveSource:
         self._sure[written:] = True
         numbers = len(self._block), (~self._sure).sum(), self._block.unsent
         return Drafted(*(np.array([number]) for number in numbers))
-
-    def _chance(self, place: Place) -> Callable[[Outputs], float]:
-        """What the head says of the next token, from what the draft says of it."""
-        return lambda outputs: self._foreseen(outputs, place.keep[0])[2][0] / GRID
 
     def finish(self, place: Place, move: Move) -> Outcome:
         """Send the block and take the verdict, commit it unsent, or let the edge write."""
@@ -248,23 +247,20 @@ class LiveSource:
         none = np.zeros(1)
         if not place.awake[0]:
             return Ahead(none, none, np.zeros((1, len(CHANCES))))
-        return self._told(self.device.ahead(self.text), place)
+        return _told(self._forecast(self.device.ahead(self.text), place))
 
-    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
-        """What the device knows when it drafts the token so far ahead; it is ready from then on."""
-        return self._told(self._reader().within(self.text, int(ahead[0])), place)
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Within:
+        """What the device knows where it has drawn the token so far ahead, now kept ready."""
+        outputs, token = self._reader().within(self.text, int(ahead[0]))
+        forecast = self._forecast(outputs, place)
+        return Within(_told(forecast), forecast.of_drawn(np.array([token])) / GRID)
 
-    def _told(self, outputs: Outputs, place: Place) -> Ahead:
-        """What a status says of them."""
-        margin, entropy, chances = self._foreseen(outputs, place.keep[0])
-        return Ahead(as_float16(margin), as_float16(entropy), chances[None] / GRID)
-
-    def _foreseen(self, outputs: Outputs, keep: float) -> tuple[Floats, Floats, NDArray[np.uint8]]:
-        """Margin and entropy of a law, and chances of the next tokens, ``[len(CHANCES)]``."""
+    def _forecast(self, outputs: Outputs, place: Place) -> Forecast:
         signal = self._sampler.signal(outputs.logits)
-        margin, entropy = ver.margin(signal)[None], ver.entropy(signal)[None]
-        return (
-            margin,
-            entropy,
-            foresee(self._pair.head, outputs.hidden[None], entropy, margin, keep)[0],
-        )
+        return Forecast(self._pair.head, outputs.hidden[None], signal[None], place.keep[0])
+
+
+def _told(forecast: Forecast) -> Ahead:
+    """What a status says of it."""
+    margin, entropy = as_float16(forecast.margin), as_float16(forecast.entropy)
+    return Ahead(margin, entropy, forecast.chances / GRID)

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
-from covspec_core.acceptance import AcceptanceHead, features_of, standing
-from covspec_core.blocks import Sampler
+from covspec_core.acceptance import AcceptanceHead, standing, token_features
+from covspec_core.blocks import REST, Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
+from covspec_core.forecast import Forecast
+from covspec_core.head_fit import Examples
 from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
 from covspec_core.recording import (
     FORMAT,
@@ -24,10 +26,12 @@ from covspec_core.recording import (
     Recording,
 )
 from covspec_core.reduction import VisualStates
-from covspec_core.request import Pair, Request, foresee, statistics
+from covspec_core.request import Pair, Request, statistics
 from covspec_core.wire import PROTOCOLS
 
 Row = dict[str, NDArray[Any]]
+FRESH, REFUSED = REST + 1, REST + 2
+"""What an addressed uniform number decides here, beside what it decides in a round."""
 FAR = 255
 """Rank that stands for itself and everything beyond."""
 
@@ -148,16 +152,35 @@ def read(
     return Reading(sampler, prompt, states, tokens, target, drafts)
 
 
-def head_examples(reading: Reading, keep_levels: Sequence[float]) -> tuple[Any, Any]:
-    """Features and labels for the acceptance head along one answer, at all keep levels."""
-    features, labels = [], []
-    for keep, outputs in zip(keep_levels, reading.drafts, strict=True):
-        signal = reading.sampler.signal(outputs.logits)
-        law = reading.sampler.law(outputs.logits)
-        features.append(features_of(outputs.hidden, ver.entropy(signal), ver.margin(signal), keep))
-        overlap = ver.overlap(reading.target, law)
-        labels.append(standing(overlap, np.array([len(reading.tokens)])))
-    return np.concatenate(features), np.concatenate(labels)
+def head_examples(reading: Reading, keep_levels: Sequence[float]) -> Examples:
+    """What an acceptance head learns along one answer, at all keep levels."""
+    pairs = zip(keep_levels, reading.drafts, strict=True)
+    return Examples.joined([_examples(reading, keep, outputs) for keep, outputs in pairs])
+
+
+def _examples(reading: Reading, keep: float, outputs: Outputs) -> Examples:
+    sampler, target, places = reading.sampler, reading.target, np.arange(len(reading.tokens))
+    law, signal = sampler.law(outputs.logits), sampler.signal(outputs.logits)
+    fresh, emitted = _drawn(sampler, law, FRESH), np.array(reading.tokens)
+    overlap = ver.overlap(target, law)
+    came = ver.accept_probability(law[places, emitted], target[places, emitted])
+    stands = ver.accept_probability(target[places, fresh], law[places, fresh])
+    columns = (
+        Forecast(None, outputs.hidden, signal, keep).features,
+        standing(overlap, np.array([len(emitted)])),
+        token_features(signal, fresh),
+        stands,
+        token_features(signal, emitted),
+        np.append(came[:-1], 0.0),
+        np.append(overlap[1:], 0.0),
+    )
+    return Examples(*(column.astype(np.float32) for column in columns))
+
+
+def _drawn(sampler: Sampler, laws: ver.Law, purpose: int) -> NDArray[np.int64]:
+    """A token of every law, drawn independently."""
+    alone = replace(sampler, shared=False)
+    return np.array([alone.draw(law, t, purpose) for t, law in enumerate(laws)])
 
 
 def _columns(pair: Pair, job: Job, keep_levels: Sequence[float], reading: Reading, top: int) -> Row:
@@ -195,18 +218,24 @@ def _level(
 ) -> Row:
     sampler, tokens = reading.sampler, reading.tokens
     law, signal = sampler.law(outputs.logits), sampler.signal(outputs.logits)
-    margin, entropy = ver.margin(signal), ver.entropy(signal)
+    forecast = Forecast(head, outputs.hidden, signal, keep)
+    draw = np.array([sampler.draw(law[t], t) for t in range(len(tokens))])
+    # Seen from the draft, the two laws change places.
+    refused = _drawn(sampler, ver.residual(law, reading.target), REFUSED)
     plain = replace(sampler, shared=False)
     places = range(len(tokens))
     return {
         "q": law[places, tokens],
-        "margin": margin,
-        "entropy": entropy,
+        "margin": forecast.margin,
+        "entropy": forecast.entropy,
         "overlap": ver.overlap(reading.target, law),
-        "draw": np.array([sampler.draw(law[t], t) for t in places]),
+        "draw": draw,
         "rank": _ranks(plain, outputs.logits, tokens),
         "rank_shared": _ranks(sampler, outputs.logits, tokens),
-        "chances": foresee(head, outputs.hidden, entropy, margin, keep),
+        "chances": forecast.chances,
+        "drawn": forecast.of_drawn(np.array(tokens)),
+        "drawn_shared": forecast.of_drawn(draw),
+        "drawn_refused": forecast.of_drawn(refused),
         "agreement": ver.agreement(outputs.logits, np.array(tokens)),
         "settled": _settled(reading, law, top),
     }

@@ -19,12 +19,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from covspec_core.acceptance import DRAWN
 from covspec_core.errors import BrokenRecording
 from covspec_core.rounds import CHANCES
 from covspec_core.source import STATISTICS
 from covspec_core.verification import Truncation
 
-FORMAT = 2
+FORMAT = 3
 SPLITS = ("train", "validation", "test")
 Column = NDArray[Any]
 _DAMAGE = (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile, zlib.error)
@@ -40,9 +41,13 @@ LEVEL_COLUMNS = {
     "rank": np.uint8,
     "rank_shared": np.uint8,
     "chances": np.uint8,
+    "drawn": np.uint8,
+    "drawn_shared": np.uint8,
+    "drawn_refused": np.uint8,
     "agreement": np.float16,
     "settled": np.float32,
 }
+DRAWN_COLUMNS = ("drawn", "drawn_shared", "drawn_refused")
 LATER_COLUMNS = frozenset(("agreement", "settled"))
 """Added since the format was fixed: older recordings lack them, and say so when asked."""
 REQUEST_COLUMNS = {
@@ -79,6 +84,11 @@ class Recording:
         rank_shared: Place of ``y`` in q under the shared noise, likewise, ``[L, N]``.
         chances: That the next ``n`` drafted tokens all stand as the acceptance head foresees it,
             for every ``n`` of ``CHANCES``, in steps of ``1 / acceptance.GRID``, ``[L, N, C]``.
+        drawn: What the head says of ``y`` where the draft has drawn it, as ``acceptance.DRAWN``
+            names it, likewise, ``[L, N, 2]``.
+        drawn_shared: The same of ``draw``.
+        drawn_refused: The same of a token that the target refuses under independent draws, one of
+            the law ``norm(max(0, q - p))``.
         agreement: Chance that a draw from q at a random temperature is ``y`` again, ``[L, N]``;
             see :func:`covspec_core.verification.agreement`.
         settled: Chance that a redraw of ``y`` needs the ``meta["top"]`` largest entries of p only,
@@ -103,6 +113,9 @@ class Recording:
     rank: Column
     rank_shared: Column
     chances: Column
+    drawn: Column
+    drawn_shared: Column
+    drawn_refused: Column
     agreement: Column | None = None
     settled: Column | None = None
 
@@ -116,6 +129,7 @@ class Recording:
         shapes |= dict.fromkeys(TOKEN_COLUMNS, (n,)) | dict.fromkeys(LEVEL_COLUMNS, (levels, n))
         shapes["statistics"] = (requests, len(STATISTICS))
         shapes["chances"] = (levels, n, len(CHANCES))
+        shapes |= {name: (levels, n, len(DRAWN)) for name in DRAWN_COLUMNS}
         for name in self._present(shapes):
             got, shape = getattr(self, name).shape, shapes[name]
             if got != shape:
@@ -199,7 +213,9 @@ def load_recording(path: Path | str) -> Recording:
         with np.load(path, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
             if meta["format"] != FORMAT:
-                raise BrokenRecording(f"format must be {FORMAT}, got {meta['format']}")
+                raise BrokenRecording(
+                    f"format must be {FORMAT}, got {meta['format']}; record it anew"
+                )
             lacking = LATER_COLUMNS - set(file.files) | {"meta"}
             names = [f.name for f in fields(Recording) if f.name not in lacking]
             return Recording(meta=meta, **{name: file[name] for name in names})

@@ -60,15 +60,18 @@ at its keep level."""
 
 TOKEN = np.dtype(
     [
-        ("accept", np.float64), ("margin", np.float32), ("entropy", np.float32),
-        ("confidence", np.float32), ("settled", np.float32), ("rank", np.uint8),
-        ("chance", np.uint8), ("left", np.uint16), ("detour", np.int32),
+        ("accept", np.float32), ("margin", np.float32), ("entropy", np.float32),
+        ("confidence", np.float32), ("settled", np.float32), ("detour", np.int32),
+        ("left", np.uint16), ("rank", np.uint8), ("chance", np.uint8), ("stands", np.uint8),
+        ("follows", np.uint8), ("lost_stands", np.uint8), ("lost_follows", np.uint8),
     ],
     align=True,
 )  # fmt: skip
 """What was recorded of a token at a keep level, as judging needs it: 32 bytes, half a cache line.
-``left`` tokens follow it in its text; where a draft that leaves the text here is said to go on,
-see :class:`covspec_core.replay.ReplaySource`, is the index ``detour``."""
+What the head says of it once it is drawn, :data:`covspec_core.acceptance.DRAWN`, stands beside
+what it says of a token drawn in its place that is refused. ``left`` tokens follow it in its text;
+where a draft that leaves the text here is said to go on, see
+:class:`covspec_core.replay.ReplaySource`, is the index ``detour``."""
 
 JUDGED = _record(ints="top", bools="shared strays")
 """How recorded tokens are judged, one row; see :class:`covspec_core.wire.WireProtocol`. A draft

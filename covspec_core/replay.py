@@ -13,13 +13,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from covspec_core.acceptance import GRID
+from covspec_core.acceptance import DRAWN, GRID
 from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
 from covspec_core.kernels import kernel
 from covspec_core.recording import Recording
 from covspec_core.records import JUDGED, SESSION, TEXT, TOKEN, Records, status_rows
 from covspec_core.rounds import CHANCES, STATUS_FIELDS, Bools, Floats, Ints, Keys
-from covspec_core.source import Ahead, Place, Requests
+from covspec_core.source import Ahead, Place, Requests, Within
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
 
@@ -126,8 +126,8 @@ class ReplaySource:
         """What is left of them."""
         kernel().replayed_settles(sessions, rounds, texts, self.tokens, costs, table, requests)
 
-    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
-        """What devices know when they draft the token so far ahead.
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Within:
+        """What devices know once they have drawn the token so far ahead.
 
         Behind a token that will be refused a draft goes on along a text of its own, of which
         nothing is recorded; the true text's facts would tell of the refusal. ``astray`` says what
@@ -138,11 +138,11 @@ class ReplaySource:
             rows: Which sessions, shape ``[k]``.
             ahead: Tokens between, shape ``[k]``.
         """
-        at, sessions = np.empty(len(rows), dtype=np.int64), place.records[rows]
-        kernel().looked_at(sessions, self.texts[rows], self.tokens, self._judged, ahead, at)
-        tokens = self.tokens[at]
-        margin, entropy = (tokens[n].astype(np.float64) for n in ("margin", "entropy"))
-        return Ahead(margin, entropy, self._chances[at] / GRID)
+        at, drawn = np.empty(len(rows), dtype=np.int64), np.empty((len(rows), len(DRAWN)))
+        sessions, texts = place.records[rows], self.texts[rows]
+        kernel().looked_at(sessions, texts, self.tokens, self._judged, ahead, at, drawn)
+        margin, entropy = (self.tokens[n][at].astype(np.float64) for n in ("margin", "entropy"))
+        return Within(Ahead(margin, entropy, self._chances[at] / GRID), drawn)
 
     def read(self, sessions: Records, rows: Ints, costs: Records, table: Floats) -> Floats:
         """Statuses of some sessions, shape ``[k, F]``."""
@@ -179,6 +179,9 @@ def _tokens_of(recording: Recording, kind: WireProtocol, gate: str) -> Records:
     if gate == "uncertainty":
         tokens["confidence"] = recording.column("agreement")
     tokens["chance"] = recording.chances[..., 0]
+    lost = recording.drawn_shared if kind.shared_noise else recording.drawn_refused
+    for k, name in enumerate(DRAWN):
+        tokens[name], tokens[f"lost_{name}"] = recording.drawn[..., k], lost[..., k]
     if kind.top:
         tokens["settled"] = recording.column("settled")
     ends = np.repeat(recording.start + recording.length, recording.length)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.acceptance import AcceptanceHead, features_of
+from covspec_core.acceptance import AcceptanceHead
 from covspec_core.errors import InvalidRequest, InvalidSetting
 from covspec_core.models.protocol import Prompt, VisionLanguageModel
 from covspec_core.reduction import Merging, VisualStates, activity
-from covspec_core.rounds import CHANCES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,16 +143,3 @@ def statistics(prompt: Prompt, states: VisualStates) -> NDArray[np.float32]:
         ],
         dtype=np.float32,
     )
-
-
-def foresee(
-    head: AcceptanceHead | None,
-    hidden: NDArray[np.float32],
-    entropy: NDArray[np.floating],
-    margin: NDArray[np.floating],
-    keep: float,
-) -> NDArray[np.uint8]:
-    """Chances in steps of ``1 / GRID``, shape ``[n, len(CHANCES)]``; 0 without a head."""
-    if head is None:
-        return np.zeros((len(hidden), len(CHANCES)), dtype=np.uint8)
-    return head.chances(features_of(hidden, entropy, margin, float(keep)))

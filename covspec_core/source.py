@@ -90,8 +90,9 @@ class Stops(NamedTuple):
 
     Attributes:
         entropy: A token drawn from a law of more entropy is a block's last, nats.
-        chance: Behind the first token, none is drafted once the chance that all stand, as the
-            acceptance head foresees it before each, is below it.
+        chance: Least chance that a block and one token more all stand, as the acceptance head
+            foresees it. A block ends behind a drawn token where it falls below, and before one is
+            drawn where the draft step that would draw it tells so.
     """
 
     entropy: Floats
@@ -104,8 +105,8 @@ class Drafted(NamedTuple):
     Attributes:
         length: Tokens of the block; fewer than were asked for where a stop ended it.
         unsure: Those whose confidence lies below the gate's threshold.
-        unsent: Draft steps beyond the block: 1 where the chance ended it, since the step that told
-            the chance was taken.
+        unsent: Draft steps beyond the block: 1 where the chance ended it before a token was drawn,
+            since the step that told so was taken.
     """
 
     length: Ints
@@ -155,6 +156,18 @@ class Ahead(NamedTuple):
     margin: Floats
     entropy: Floats
     chances: Floats
+
+
+class Within(NamedTuple):
+    """What a device knows where it has drawn a token of a block.
+
+    Attributes:
+        ahead: Of the next tokens, before it was drawn.
+        drawn: Of the token itself, as :data:`covspec_core.acceptance.DRAWN` names it, ``[k, 2]``.
+    """
+
+    ahead: Ahead
+    drawn: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,8 +228,8 @@ class Source(Protocol):
     def look(self, place: Place) -> Ahead:
         """What the devices that are awake know about the next tokens."""
 
-    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
-        """What the devices of some sessions know when they draft the token so far ahead.
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Within:
+        """What the devices of some sessions know once they have drawn the token so far ahead.
 
         Args:
             place: Where each session stands.

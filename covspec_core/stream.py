@@ -26,7 +26,7 @@ from scipy.special import expit, ndtri, xlogy
 from covspec_core.acceptance import GRID, standing
 from covspec_core.errors import InvalidSetting
 from covspec_core.randomness import streams
-from covspec_core.recording import FORMAT, SPLITS, Recording
+from covspec_core.recording import DRAWN_COLUMNS, FORMAT, SPLITS, Recording
 from covspec_core.rounds import Floats
 from covspec_core.source import STATISTICS
 from covspec_core.verification import agreement
@@ -172,6 +172,7 @@ def _recording(
     flat = (levels, n)
     places = np.minimum(rank, FAR).astype(np.uint8).reshape(n)
     stands, sure, alike = (noise.draw < overlap), margin.reshape(flat), overlap.reshape(flat)
+    chances = np.stack([_foreseen(*pair, tokens) for pair in zip(sure, alike, strict=True)])
     return Recording(
         meta={"format": FORMAT, "keep_levels": keeps, "limit": tokens, "pair": "stream"},
         questions=np.full(requests, ""),
@@ -190,7 +191,8 @@ def _recording(
         draw=(~stands).astype(np.uint32).reshape(flat),
         rank=np.broadcast_to(places, flat),
         rank_shared=np.broadcast_to(places, flat),
-        chances=np.stack([_foreseen(*pair, tokens) for pair in zip(sure, alike, strict=True)]),
+        chances=chances,
+        **dict.fromkeys(DRAWN_COLUMNS, _of_drawn(chances)),
         agreement=_agreement(sure).astype(np.float16),
     )
 
@@ -225,3 +227,14 @@ def _foreseen(margin: Floats, overlap: Floats, tokens: int) -> Any:
     counts = np.maximum(np.bincount(like, minlength=_BINS), 1)
     sums = [np.bincount(like, column, _BINS) for column in stand.T]
     return np.rint((np.stack(sums, axis=1) / counts[:, None])[like] * GRID).astype(np.uint8)
+
+
+def _of_drawn(chances: Any) -> Any:
+    """What the same head says of drawn tokens, no more than before: it reads margins alone.
+
+    Returns:
+        As ``acceptance.DRAWN`` names it, in steps of ``1 / GRID``, shape ``[L, N, 2]``.
+    """
+    first, second = chances[..., 0].astype(np.float64), chances[..., 1]
+    follows = np.divide(second * GRID, first, out=np.zeros_like(first), where=first > 0)
+    return np.stack([first, np.minimum(np.rint(follows), GRID)], axis=-1).astype(np.uint8)

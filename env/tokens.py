@@ -35,9 +35,8 @@ class Blocks:
     counts when it may change and no token is drafted, and a branch width, which counts when a
     block is sent. Without a block ``SEND`` is ``GIVE_UP``: the edge writes a burst alone. At the
     longest draft, and where the answer has no room for more, ``GO_ON`` is ``SEND``. So is
-    ``GIVE_UP`` behind a second token, unless both sides add the same noise: who drops a block for
-    what a drafted token has led to prefers other tokens, and the text no longer keeps the target's
-    law. (The first token's law, all that one draft step tells, is there whatever is drawn.)
+    ``GIVE_UP`` unless both sides add the same noise: who drops a block for what is said of a drawn
+    token prefers other tokens, and the text no longer keeps the target's law.
 
     Within a block the next-token fields of an observation are those of the last drafted token:
     what the draft steps taken so far have told.
@@ -55,7 +54,7 @@ class Blocks:
         self._sessions, self._codec = sessions, codec
         self.length, self._standing = np.zeros(size, np.int64), np.ones(size)
         self._margin, self._entropy = np.zeros(size), np.zeros(size)
-        self._chances = np.zeros((size, len(CHANCES)))
+        self._chances, self._follows = np.zeros((size, len(CHANCES))), np.zeros(size)
         self._keep, self._width = np.zeros(size), np.zeros(size, np.int64)
         self._gives_up = np.zeros(size, dtype=bool)
 
@@ -74,9 +73,7 @@ class Blocks:
         """Show what the drafts in hand have told; the chance of one token more, ``[k]``."""
         inside, chances = self.length[rows] > 0, self._chances[rows]
         # At a block's start a status has what an awake device knows, and zeros otherwise.
-        ahead = np.where(
-            inside, chances[:, 1] / np.maximum(chances[:, 0], 1e-9), status["chance_1"]
-        )
+        ahead = np.where(inside, self._follows[rows], status["chance_1"])
         status["next_margin"] = np.where(inside, self._margin[rows], status["next_margin"])
         status["next_entropy"] = np.where(inside, self._entropy[rows], status["next_entropy"])
         for n, chance in zip(CHANCES, chances.T, strict=True):
@@ -94,7 +91,7 @@ class Blocks:
 
     def _droppable(self, rows: Ints) -> Bools:
         """Whether giving up keeps the target's law."""
-        return (self.length[rows] <= 1) | self._sessions.scenario.protocol.shared_noise
+        return (self.length[rows] == 0) | self._sessions.scenario.protocol.shared_noise
 
     def masks(self, rows: Ints) -> Bools:
         """Choices that are not pointless, all parts in a row, ``[k, 3 + keeps + widths]``."""
@@ -129,10 +126,11 @@ class Blocks:
         if not rows.size:
             return
         sessions.prefill(first, self._keep[first])
-        ahead = sessions.source.within(sessions.place, rows, self.length[rows])
+        ahead, drawn = sessions.source.within(sessions.place, rows, self.length[rows])
         self._margin[rows], self._entropy[rows] = ahead.margin, ahead.entropy
         self._chances[rows] = ahead.chances
-        self._standing[rows] *= ahead.chances[:, 0]
+        self._standing[rows] *= drawn[:, 0]
+        self._follows[rows] = drawn[:, 1]
         self.length[rows] += 1
 
     def actions(self, rows: Ints) -> Actions:

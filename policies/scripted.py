@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from covspec_core.acceptance import DRAWN
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
 from covspec_core.scenario import MOST_TOKENS
 from covspec_core.source import (
@@ -16,6 +17,7 @@ from covspec_core.source import (
     Place,
     Requests,
     Stops,
+    Within,
 )
 
 
@@ -67,9 +69,9 @@ class Scripted:
         """Nothing is foreseen."""
         return _unforeseen(len(place.position))
 
-    def within(self, place: Place, rows: Ints, ahead: Ints) -> Ahead:
+    def within(self, place: Place, rows: Ints, ahead: Ints) -> Within:
         """Nothing is foreseen."""
-        return _unforeseen(len(rows))
+        return Within(_unforeseen(len(rows)), np.zeros((len(rows), len(DRAWN))))
 
     def peek(self, keys: Keys) -> None:
         """No answer is known beforehand."""

@@ -233,16 +233,21 @@ def standing(sessions, texts, tokens, judged, stands):
 
 
 @loop
-def looked_at(sessions, texts, tokens, judged, ahead, places):
-    """Tokens whose facts devices see so far ahead; the last one's behind an answer's end."""
+def looked_at(sessions, texts, tokens, judged, ahead, places, drawn):
+    """Tokens whose facts devices see so far ahead, and what they then say of the drawn ones.
+
+    Behind an answer's end it is the last one's.
+    """
     p = judged[0]
     for k in range(len(sessions)):
         s, text = sessions[k], texts[k]
-        left, run, noise = text.total - s.position, ahead[k], rec.stream(s, rec.JUDGE)
-        for i in range(min(ahead[k], left)):
+        last = max(min(ahead[k], text.total - s.position - 1), 0)
+        run, noise = ahead[k] + 1, rec.stream(s, rec.JUDGE)
+        for i in range(last + 1):
             token = tokens[rec.at(s, text, tokens, i)]
-            if p.strays and not rec.accepts(token, p, noise, s.position + i):
+            judges = p.strays or i == ahead[k]
+            if judges and not rec.accepts(token, p, noise, s.position + i):
                 run = i
                 break
-        inside = ahead[k] if run < ahead[k] else max(min(ahead[k], left - 1), 0)
-        places[k] = rec.seen(s, text, tokens, run, inside)
+        places[k] = rec.seen(s, text, tokens, run, ahead[k] if run < ahead[k] else last)
+        drawn[k] = rec.drawn(tokens[places[k]], run == ahead[k])

@@ -82,18 +82,31 @@ def stopped(s, r, text, tokens, p, block):
 
     Behind a token that will be refused the true text's facts would tell of the refusal.
     """
-    chance, run, noise = 1.0, block, stream(s, JUDGE)
+    standing, run, noise, left = 1.0, block, stream(s, JUDGE), text.total - s.position
     for i in range(block):
         token = tokens[seen(s, text, tokens, run, i)]
-        chance *= token.chance / GRID
-        if i > 0 and chance < r.chance_stop:
+        if i > 0 and standing * (token.chance / GRID) < r.chance_stop:
             r.unsent = 1
             return i
         if token.entropy > r.entropy_stop:
             return i + 1
-        if p.strays and i < run and not accepts(token, p, noise, s.position + i):
+        lost = i < run and not accepts(token, p, noise, s.position + i)
+        stands, follows = drawn(token, lost)
+        standing *= stands
+        # Nothing behind an answer's end is looked at.
+        if (lost or i + 1 < left) and standing * follows < r.chance_stop:
+            return i + 1
+        if p.strays and lost:
             run = i
     return -1
+
+
+@inner
+def drawn(token, lost):
+    """What the head says of a drawn token, of one in its place that will be refused if ``lost``."""
+    if lost:
+        return token.lost_stands / GRID, token.lost_follows / GRID
+    return token.stands / GRID, token.follows / GRID
 
 
 @inner

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from covspec_core.acceptance import EXTRAS, GRID, AcceptanceHead, fit_head
+from covspec_core.acceptance import EXTRAS, GRID, AcceptanceHead
+from covspec_core.head_fit import Course, Examples, fit_head
 from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.folders import note
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
-from covspec_core.recorder import Job, head_examples, read
-from covspec_core.request import Pair
+from covspec_core.recorder import head_examples, read
 from covspec_core.rounds import CHANCES
 
 KEEP_LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
@@ -40,37 +40,42 @@ def main(arguments: list[str] | None = None) -> None:
     counts = {"train": args.train, "validation": args.validation}
     todo = jobs(counts, args.seed)
     show = progress(len(todo))
-    examples: dict[str, list[Any]] = {split: [] for split in counts}
+    parts: dict[str, list[Examples]] = {split: [] for split in counts}
     for done, job in enumerate(todo, start=1):
-        examples[job.split].append(_examples(pair, job, args.temperature))
+        reading = read(pair, job.request, KEEP_LEVELS, args.temperature, MAX_ANSWER)
+        parts[job.split].append(head_examples(reading, KEEP_LEVELS))
         show(done)
-    features, labels = _stack(examples["train"])
-    head = fit_head(features, labels, units=args.units, seed=args.seed)
+    examples = {split: Examples.joined(of) for split, of in parts.items()}
+    head = fit_head(examples["train"], Course(units=args.units, seed=args.seed))
     head.save(args.pair / HEAD)
-    found = quality(head, *_stack(examples["validation"]))
+    found = quality(head, examples["validation"])
     print(json.dumps(found, indent=2))
     command = shlex.join(["python", "-m", "covspec_core.pair.head", *sys.argv[1:]])
     note(args.pair, "acceptance_head", {"requests": args.train, "command": command} | found)
 
 
-def quality(head: AcceptanceHead, features: Any, labels: Any) -> dict[str, Any]:
+def quality(head: AcceptanceHead, examples: Examples) -> dict[str, Any]:
     """How well a head foresees, beside the margin and the entropy of the draft's law.
 
     Args:
         head: To be judged.
-        features: Of requests that it has not seen, ``[M, F]``.
-        labels: True chances, ``[M, len(CHANCES)]``.
+        examples: Of requests that it has not seen.
 
     Returns:
         Correlation with the truth for every ``n``; those of margin and entropy for the next token;
-        the mean distance between what is said and what is true, over ten bins of what is said.
+        that of what is said of a drawn token, and of what was said before it was drawn, with the
+        chance that it stands; the mean distance between what is said and what is true of the next
+        token, over ten bins of what is said.
     """
-    said = head.chances(features) / GRID
+    features, labels = examples.features, examples.standing
+    said, drawn = head.chances(features) / GRID, head.of_drawn(features, examples.fresh) / GRID
     bins = np.minimum((said[:, 0] * 10).astype(int), 9)
     gaps = [abs((said[bins == b, 0] - labels[bins == b, 0]).sum()) for b in range(10)]
     extras = dict(zip(("entropy", "margin"), features[:, -EXTRAS:].T, strict=False))
     return {
         "correlation": {n: _correlation(said[:, k], labels[:, k]) for k, n in enumerate(CHANCES)},
+        "correlation_of_drawn": _correlation(drawn[:, 0], examples.stands),
+        "correlation_of_drawn_before": _correlation(said[:, 0], examples.stands),
         "correlation_of_margin": _correlation(extras["margin"], labels[:, 0]),
         "correlation_of_entropy": _correlation(-extras["entropy"], labels[:, 0]),
         "calibration_error": round(float(sum(gaps) / len(said)), 4),
@@ -79,15 +84,6 @@ def quality(head: AcceptanceHead, features: Any, labels: Any) -> dict[str, Any]:
 
 def _correlation(said: Any, true: Any) -> float:
     return round(float(np.corrcoef(said, true)[0, 1]), 3)
-
-
-def _examples(pair: Pair, job: Job, temperature: float) -> tuple[Any, Any]:
-    return head_examples(read(pair, job.request, KEEP_LEVELS, temperature, MAX_ANSWER), KEEP_LEVELS)
-
-
-def _stack(examples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-    features, labels = zip(*examples, strict=True)
-    return np.concatenate(features), np.concatenate(labels)
 
 
 def progress(total: int) -> Callable[[int], None]:

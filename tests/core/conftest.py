@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covspec_core.acceptance import EXTRAS, AcceptanceHead
+from covspec_core.acceptance import DRAWN, EXTRAS, TOKEN_EXTRAS, AcceptanceHead, Layers
 from covspec_core.links.channels import ConstantLink
 from covspec_core.profile import HardwareProfile
 from covspec_core.recorder import Job, record
@@ -91,11 +91,12 @@ def toy_head(hidden_size, units=4, seed=3):
     def draw(*shape):
         return rng.normal(size=shape).astype(np.float32)
 
+    def layers(n, outputs):
+        flat = np.zeros(n, np.float32), np.ones(n, np.float32)
+        return Layers(*flat, draw(n, units), draw(units), draw(units, outputs), draw(outputs))
+
     n = hidden_size + EXTRAS
-    return AcceptanceHead(
-        np.zeros(n, np.float32), np.ones(n, np.float32), draw(n, units), draw(units),
-        draw(units, len(CHANCES)), draw(len(CHANCES)),
-    )  # fmt: skip
+    return AcceptanceHead(layers(n, len(CHANCES)), layers(n + TOKEN_EXTRAS, len(DRAWN)))
 
 
 def make_recording(pair, requests, temperature, levels=LEVELS):

@@ -78,7 +78,7 @@ def told_behind(world, astray, sessions=64, ahead=4):
 
     place = Place(np.zeros(sessions, SESSION))
     place.key = keys
-    margins = [source.within(place, rows, np.full(sessions, n)).margin for n in range(ahead)]
+    margins = [source.within(place, rows, np.full(sessions, n)).ahead.margin for n in range(ahead)]
     true = [source.tokens["margin"][source.texts["base"] + n] for n in range(ahead)]
     return np.array(margins), np.array(true), source.stands(keys, ahead).T
 
