@@ -38,6 +38,40 @@ def scale_all(
 
 
 @loop
+def plan_all(
+    values: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    plans: NDArray[np.float64],
+) -> None:
+    """Expected speed over the edge alone of rounds that draft so many tokens, shape ``[B, n]``.
+
+    Tokens come from what the head foresees, or else from the running acceptance; seconds from
+    profile and link as reported.
+    """
+    for b in range(len(values)):
+        v = values[b]
+        up, down, trip = v[columns[0]], v[columns[1]], v[columns[2]]
+        device, edge, wait = v[columns[3]], v[columns[4]], v[columns[5]]
+        acceptance, ready, awake = v[columns[6]], v[columns[7]], v[columns[8]] > 0
+        first, step_s = columns[9], v[columns[13]] * edge
+        draft_s = (v[columns[14]] + v[columns[15]] * v[columns[10]]) * v[columns[13]] * device
+        tokens, before, stands = 1.0, 0, 1.0
+        for k in range(len(lengths)):
+            n = lengths[k]
+            last = stands
+            stands = v[first + k] if awake else acceptance**n
+            # The chances between two that are foreseen lie on a line.
+            gap = n - before
+            tokens += gap * last + (stands - last) * (gap + 1) / 2
+            before = n
+            seconds = wait + max(n - ready, 0.0) * draft_s + trip
+            seconds += 8.0 * n * v[columns[11]] / up + step_s * (1.0 + v[columns[16]] * n)
+            seconds += (1.0 - stands) * 8.0 * v[columns[12]] / down
+            plans[b, k] = tokens * step_s / seconds
+
+
+@loop
 def choose_all(
     indices: NDArray[np.int64],
     counts: NDArray[np.int64],

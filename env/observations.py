@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,9 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Value of each status field that becomes 0, and the one that becomes 1; clipped beyond. Units are
 those of ``STATUS_FIELDS``."""
+PLAN_RANGES: dict[str, tuple[float, float]] = {f"plan_{n}": (0.1, 10.0) for n in CHANCES}
+"""The same of what follows from a status: the expected speed over the edge alone of a round that
+drafts so many tokens, as a model-predictive rule sees it; see :func:`env.loops.plan_all`."""
 BLOCK_RANGES: dict[str, tuple[float, float]] = {
     "block": (0.0, 16.0),
     "standing": (0.0, 1.0),
@@ -66,17 +69,28 @@ LOGARITHMIC = frozenset(
     (
         "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
         "token_bytes", "refusal_bytes", "edge_step_s", "draft_cost", "keep_cost", "position_cost",
+        *PLAN_RANGES,
     )
 )  # fmt: skip
 """Fields that are scaled by their logarithm."""
 
 
 @cache
-def _scale_all() -> Callable[..., int]:
-    """The compiled loop, which loads numba: the first observation does."""
-    from env.loops import scale_all
+def _loops() -> Any:
+    """The compiled loops, which load numba: the first observation does."""
+    from env import loops
 
-    return scale_all
+    return loops
+
+
+_PLANNED = [
+    list(STATUS_FIELDS).index(name)
+    for name in (
+        "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "device_wait_s", "acceptance",
+        "ready", "awake", "chance_1", "keep", "token_bytes", "refusal_bytes", "edge_step_s",
+        "draft_cost", "keep_cost", "position_cost",
+    )
+]
 
 
 class Scaling:
@@ -87,12 +101,14 @@ class Scaling:
     """
 
     def __init__(self, fields: tuple[str, ...]) -> None:
-        names, ranges = [*STATUS_FIELDS, *BLOCK_RANGES], RANGES | BLOCK_RANGES
+        names = [*STATUS_FIELDS, *PLAN_RANGES, *BLOCK_RANGES]
+        ranges = RANGES | PLAN_RANGES | BLOCK_RANGES
         low, high = np.array([ranges[name] for name in fields]).T
         logs = np.array([name in LOGARITHMIC for name in fields])
         low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
         columns = np.array([names.index(name) for name in fields])
         self._fields, self._table = fields, (columns, logs, low, 1.0 / (high - low))
+        self._plans = any(name in PLAN_RANGES for name in fields)
 
     def observations(self, values: Floats) -> NDArray[np.float32]:
         """Observations of every session, shape ``[B, F]``.
@@ -105,7 +121,11 @@ class Scaling:
             InvalidStatus: If a value that is shown is NaN or infinite.
         """
         observations = np.empty((len(values), len(self._fields)), np.float32)
-        row = _scale_all()(values, *self._table, observations)
+        seen, known = len(STATUS_FIELDS), np.zeros((len(values), len(CHANCES)))
+        if self._plans:
+            _loops().plan_all(values, np.array(_PLANNED), np.array(CHANCES), known)
+        values = np.concatenate([values[:, :seen], known, values[:, seen:]], axis=1)
+        row = _loops().scale_all(values, *self._table, observations)
         if row >= 0:
             shown = values[row, self._table[0]]
             column = np.flatnonzero(~np.isfinite(shown))[0]
