@@ -31,6 +31,9 @@ class Sampler:
         shared: Draw with the shared Gumbel noise.
         truncation: Which tokens may be drawn.
         format: In which a law travels before anything is drawn from it.
+        refusals: Blocks of the request that were refused so far. What was drafted behind a refused
+            token was dropped, but may have been seen, in how long its block grew: at the same
+            position a new number draws.
     """
 
     key: int
@@ -38,6 +41,7 @@ class Sampler:
     shared: bool
     truncation: ver.Truncation = ver.WHOLE
     format: LawFormat = field(default_factory=LawFormat)
+    refusals: int = 0
 
     def law(self, logits: NDArray[np.floating]) -> ver.Law:
         """Law from which tokens are drawn, rounded as it travels."""
@@ -63,7 +67,8 @@ class Sampler:
             return int(law.argmax())
         if self.shared:
             return int(ver.scores(law, gumbel(self.key, position, len(law))).argmax())
-        return ver.draw(law, float(uniform(self.key, position, purpose)))
+        anew = (self.refusals,) if purpose == DRAW and self.refusals else ()
+        return ver.draw(law, float(uniform(self.key, position, purpose, *anew)))
 
 
 @dataclass(slots=True, eq=False)

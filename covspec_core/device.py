@@ -94,8 +94,15 @@ class Device:
         last = min([ahead, *ends])
         return self.ready.outputs[last], self.ready.tokens[last]
 
-    def settle(self, n_tokens: int) -> None:
-        """Drop what was drafted behind the first ``n_tokens`` of the answer from the cache."""
+    def settle(self, n_tokens: int, refused: bool = False) -> None:
+        """Drop what was drafted behind the first ``n_tokens`` of the answer from the cache.
+
+        Args:
+            n_tokens: Answer tokens that stand or were committed here.
+            refused: Whether the edge refused what came behind them.
+        """
+        if refused:
+            self._sampler = replace(self._sampler, refusals=self._sampler.refusals + 1)
         self._context.rollback(min(self._context.n_tokens, n_tokens))
         self._behind = -1
 

@@ -155,7 +155,8 @@ class LiveSource:
             written, end = self._verify(move)
         self.text = (self.text + written)[: self._limit]
         if self._has_read:
-            self.device.settle(before + (len(written) if move.local[0] else end.accepted))
+            stands = len(written) if move.local[0] else end.accepted
+            self.device.settle(before + stands, end.rejected)
         judged = len(written) if move.local[0] else end.accepted + end.rejected
         return self._outcome(before, end, judged)
 

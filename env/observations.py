@@ -86,9 +86,23 @@ def _loops() -> Any:
 _PLANNED = [
     list(STATUS_FIELDS).index(name)
     for name in (
-        "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "device_wait_s", "acceptance",
-        "ready", "awake", "chance_1", "keep", "token_bytes", "refusal_bytes", "edge_step_s",
-        "draft_cost", "keep_cost", "position_cost",
+        "up_bps",
+        "down_bps",
+        "rtt_s",
+        "device_factor",
+        "edge_factor",
+        "device_wait_s",
+        "acceptance",
+        "ready",
+        "awake",
+        "chance_1",
+        "keep",
+        "token_bytes",
+        "refusal_bytes",
+        "edge_step_s",
+        "draft_cost",
+        "keep_cost",
+        "position_cost",
     )
 ]
 

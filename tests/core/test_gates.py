@@ -280,27 +280,60 @@ def test_a_refused_token_is_foreseen_as_itself_not_as_the_one_that_was_written(s
     assert refused > 2
 
 
+def play_with_stop(source, place, length, chance, burst=0):
+    """One round of a block that a chance may end, or of a burst; its length and unsent steps."""
+    stops = Stops(np.array([np.inf]), np.array([chance]))
+    drafted = source.draft(place, np.array([length]), np.array([np.inf]), stops)
+    move = Move(
+        drafted.length, np.array([burst]), np.array([False]), drafted.unsure, np.array([np.inf])
+    )
+    return source.finish(place, move), (int(drafted.length[0]), int(drafted.unsent[0]))
+
+
+def stopping_source(protocol_name):
+    """Live models whose head ends blocks for what was drawn, and where it stands."""
+    pair = make_small_pair(vocab_size=4)
+    pair = replace(pair, head=toy_head(pair.draft.hidden_size, seed=10))
+    place = Place(np.zeros(1, SESSION))
+    place.keep[:] = 0.5
+    return pair, make_source(pair, protocol_name), place
+
+
 @pytest.mark.parametrize("protocol_name", LOSSLESS)
 def test_blocks_that_end_for_what_was_drawn_keep_the_law(dice, protocol_name):
-    pair = make_small_pair(vocab_size=4)
-    head = toy_head(pair.draft.hidden_size, seed=10)
-    pair, lengths = replace(pair, head=head), set()
-    source, place = make_source(pair, protocol_name), Place(np.zeros(1, SESSION))
-    place.keep[:] = 0.5
+    pair, source, place = stopping_source(protocol_name)
+    lengths = set()
 
     def play():
         begin(source)
         while len(source.text) < 3 and EOS not in source.text:
-            stops = Stops(np.array([np.inf]), np.array([0.3]))
-            drafted = source.draft(place, np.array([3]), np.array([np.inf]), stops)
-            lengths.add((int(drafted.length[0]), int(drafted.unsent[0])))
-            nothing = np.array([0])
-            move = Move(drafted.length, nothing, np.array([False]), nothing, np.array([np.inf]))
-            source.finish(place, move)
+            lengths.add(play_with_stop(source, place, 3, 0.3)[1])
         return tuple(source.text[:3])
 
     assert_equal_chances(dice.chances(play), target_chances(pair, 3))
     assert {(1, 1), (2, 0), (3, 0)} <= lengths
+
+
+@pytest.mark.parametrize("protocol_name", LOSSLESS)
+def test_who_sees_how_long_a_refused_block_grew_learns_nothing_of_later_draws(dice, protocol_name):
+    """Its length tells of tokens that were dropped; those drawn in their place are others."""
+    pair, source, place = stopping_source(protocol_name)
+    lengths = set()
+
+    def play():
+        begin(source)
+        outcome, (length, _) = play_with_stop(source, place, 3, 0.3)
+        if len(source.text) == 1 and EOS not in source.text:
+            assert outcome.rejected[0]
+            lengths.add(length)
+            if length == 3:
+                play_with_stop(source, place, 1, 0.0)
+            else:
+                play_with_stop(source, place, 0, 0.0, burst=1)
+        return tuple(source.text[:2])
+
+    assert_equal_chances(dice.chances(play), target_chances(pair, 2))
+    assert {2, 3} <= lengths
 
 
 @pytest.mark.parametrize("name", ["live", "replay"])
