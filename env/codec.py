@@ -14,7 +14,7 @@ from covspec_core.errors import InvalidSetting, PolicyMismatch
 from covspec_core.rounds import GATE_OFF, Actions, Bools, Floats, Ints, Status, constant
 from covspec_core.scenario import PER_REQUEST, Scenario
 from env.actions import GIVE_UP, GO_ON, LEVELS, SEND, Choices
-from env.observations import BLOCK_RANGES, PLAN_RANGES, RANGES, VERSION, Scaling
+from env.observations import BLOCK_RANGES, RANGES, VERSION, Scaling
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Codec:
     stop_levels: tuple[float, ...] = ()
     keep_control: str = PER_REQUEST
     level: str = "round"
-    fields: tuple[str, ...] = (*RANGES, *PLAN_RANGES)
+    fields: tuple[str, ...] = tuple(RANGES)
     version: int = VERSION
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise PolicyMismatch(f"codec needs a level of {LEVELS}, got {self.level!r}")
-        ranges = RANGES | PLAN_RANGES | (BLOCK_RANGES if self.level == "token" else {})
+        ranges = RANGES | (BLOCK_RANGES if self.level == "token" else {})
         unknown = [name for name in self.fields if name not in ranges]
         if unknown or self.version != VERSION:
             raise PolicyMismatch(
@@ -100,7 +100,7 @@ class Codec:
                 raise InvalidSetting(
                     f"scenario.{name} must be empty at token level, got {getattr(self, name)}"
                 )
-        fields = (*RANGES, *PLAN_RANGES, *BLOCK_RANGES)
+        fields = (*RANGES, *BLOCK_RANGES)
         # A controller that is asked behind every token needs no thresholds to stop it.
         return replace(self, level=level, fields=fields, stop_levels=())
 

@@ -7,10 +7,62 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.kernels.compiled import loop
+from covspec_core.kernels.compiled import inner, loop
 
 LEAST = 1e-12
 """Values below are taken for this one before their logarithm."""
+
+
+@inner
+def plan(
+    told: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    plans: NDArray[np.float64],
+) -> bool:
+    """Expected speed of rounds over the edge alone, into ``plans``, one for every draft length.
+
+    What :class:`policies.rules.Foresight` makes the most of: tokens that the head foresees, or
+    else the running acceptance, over seconds of profile and link as reported.
+
+    Args:
+        told: One row of a status.
+        columns: Of :data:`env.observations.PLANNED`.
+        lengths: Those of ``CHANCES``.
+        plans: To be filled.
+
+    Returns:
+        Whether all that was read is finite.
+    """
+    for column in columns:
+        if not math.isfinite(told[column]):
+            return False
+    up, down = max(told[columns[0]], LEAST), max(told[columns[1]], LEAST)
+    rtt_s, device, edge, wait_s = (
+        told[columns[2]], told[columns[3]], told[columns[4]], told[columns[5]]
+    )  # fmt: skip
+    acceptance, ready, awake, chance = told[columns[6]], told[columns[7]], told[columns[8]], 9
+    rest = chance + len(lengths)
+    keep, token_bytes, refusal_bytes = (
+        told[columns[rest]], told[columns[rest + 1]], told[columns[rest + 2]]
+    )  # fmt: skip
+    edge_step_s, draft_cost, keep_cost, position_cost = (
+        told[columns[rest + 3]], told[columns[rest + 4]], told[columns[rest + 5]],
+        told[columns[rest + 6]],
+    )  # fmt: skip
+    draft_s = (draft_cost + keep_cost * keep) * edge_step_s * device
+    tokens, before, stands = 1.0, 0, 1.0
+    for k in range(len(lengths)):
+        n, last, gap = lengths[k], stands, lengths[k] - before
+        stands = told[columns[chance + k]] if awake > 0 else acceptance**n
+        # Chances between two that are foreseen lie on a line.
+        tokens += gap * last + (stands - last) * (gap + 1) / 2
+        before = n
+        seconds = wait_s + max(n - ready, 0.0) * draft_s + rtt_s + 8.0 * n * token_bytes / up
+        seconds += edge_step_s * edge * (1.0 + position_cost * n)
+        seconds += (1.0 - stands) * 8.0 * refusal_bytes / down
+        plans[k] = tokens * edge_step_s * edge / max(seconds, LEAST)
+    return True
 
 
 @loop
@@ -20,55 +72,31 @@ def scale_all(
     logs: NDArray[np.bool_],
     shift: NDArray[np.float64],
     scale: NDArray[np.float64],
+    planned: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    plans: NDArray[np.float64],
     observations: NDArray[np.float32],
 ) -> int:
-    """Fill observations ``[B, F]``; the first row with a value that is not finite, or -1."""
+    """Fill observations ``[B, F]``; the first row with a value that is not finite, or -1.
+
+    Columns below 0 are those of ``plans``, counted from their end; a row has none of its own
+    without ``planned``.
+    """
     for b in range(len(values)):
+        if len(planned) > 0 and not plan(values[b], planned, lengths, plans):
+            return b
         for f in range(len(columns)):
-            value = values[b, columns[f]]
+            value = values[b, columns[f]] if columns[f] >= 0 else plans[columns[f]]
             if not math.isfinite(value):
                 return b
             if logs[f]:
-                if b > 0 and value == values[b - 1, columns[f]]:  # what stays the same
+                # What stays the same.
+                if b > 0 and columns[f] >= 0 and value == values[b - 1, columns[f]]:
                     observations[b, f] = observations[b - 1, f]
                     continue
                 value = math.log(max(value, LEAST))
             observations[b, f] = min(max((value - shift[f]) * scale[f], 0.0), 1.0)
     return -1
-
-
-@loop
-def plan_all(
-    values: NDArray[np.float64],
-    columns: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    plans: NDArray[np.float64],
-) -> None:
-    """Expected speed over the edge alone of rounds that draft so many tokens, shape ``[B, n]``.
-
-    Tokens come from what the head foresees, or else from the running acceptance; seconds from
-    profile and link as reported.
-    """
-    for b in range(len(values)):
-        v = values[b]
-        up, down, trip = v[columns[0]], v[columns[1]], v[columns[2]]
-        device, edge, wait = v[columns[3]], v[columns[4]], v[columns[5]]
-        acceptance, ready, awake = v[columns[6]], v[columns[7]], v[columns[8]] > 0
-        first, step_s = columns[9], v[columns[13]] * edge
-        draft_s = (v[columns[14]] + v[columns[15]] * v[columns[10]]) * v[columns[13]] * device
-        tokens, before, stands = 1.0, 0, 1.0
-        for k in range(len(lengths)):
-            n = lengths[k]
-            last = stands
-            stands = v[first + k] if awake else acceptance**n
-            # The chances between two that are foreseen lie on a line.
-            gap = n - before
-            tokens += gap * last + (stands - last) * (gap + 1) / 2
-            before = n
-            seconds = wait + max(n - ready, 0.0) * draft_s + trip
-            seconds += 8.0 * n * v[columns[11]] / up + step_s * (1.0 + v[columns[16]] * n)
-            seconds += (1.0 - stands) * 8.0 * v[columns[12]] / down
-            plans[b, k] = tokens * step_s / seconds
 
 
 @loop

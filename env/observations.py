@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from covspec_core.errors import InvalidStatus
 from covspec_core.rounds import CHANCES, STATUS_FIELDS, Floats
 
-VERSION = 5
+VERSION = 6
 """Of the ranges; a saved controller of another one is refused."""
+PLANS = tuple(f"plan_{n}" for n in CHANCES)
+"""Fields that follow from others: the expected speed, over the edge alone, of rounds that draft so
+many tokens. A network need not learn this arithmetic, and so bears hardware that it never met."""
 RANGES: dict[str, tuple[float, float]] = {
     "up_bps": (1e3, 1e10),
     "down_bps": (1e3, 1e10),
@@ -52,12 +55,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "draft_cost": (1e-2, 1.0),
     "keep_cost": (1e-3, 1.0),
     "position_cost": (1e-3, 1.0),
+    **dict.fromkeys(PLANS, (0.1, 10.0)),
 }
-"""Value of each status field that becomes 0, and the one that becomes 1; clipped beyond. Units are
-those of ``STATUS_FIELDS``."""
-PLAN_RANGES: dict[str, tuple[float, float]] = {f"plan_{n}": (0.1, 10.0) for n in CHANCES}
-"""The same of what follows from a status: the expected speed over the edge alone of a round that
-drafts so many tokens, as a model-predictive rule sees it; see :func:`env.loops.plan_all`."""
+"""Value of each field that becomes 0, and the one that becomes 1; clipped beyond. Units are those
+of ``STATUS_FIELDS``."""
 BLOCK_RANGES: dict[str, tuple[float, float]] = {
     "block": (0.0, 16.0),
     "standing": (0.0, 1.0),
@@ -65,46 +66,29 @@ BLOCK_RANGES: dict[str, tuple[float, float]] = {
 }
 """The same at token level, of the block in hand: its tokens, the foreseen chance that all of them
 stand, and that of one token more."""
+_TOLD = [*STATUS_FIELDS, *BLOCK_RANGES]
+PLANNED = (
+    "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "device_wait_s", "acceptance",
+    "ready", "awake", *(f"chance_{n}" for n in CHANCES), "keep", "token_bytes", "refusal_bytes",
+    "edge_step_s", "draft_cost", "keep_cost", "position_cost",
+)  # fmt: skip
+"""What plans follow from, in the order of :func:`env.loops.plan`."""
 LOGARITHMIC = frozenset(
     (
         "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
         "token_bytes", "refusal_bytes", "edge_step_s", "draft_cost", "keep_cost", "position_cost",
-        *PLAN_RANGES,
+        *PLANS,
     )
 )  # fmt: skip
 """Fields that are scaled by their logarithm."""
 
 
 @cache
-def _loops() -> Any:
-    """The compiled loops, which load numba: the first observation does."""
-    from env import loops
+def _scale_all() -> Callable[..., int]:
+    """The compiled loop, which loads numba: the first observation does."""
+    from env.loops import scale_all
 
-    return loops
-
-
-_PLANNED = [
-    list(STATUS_FIELDS).index(name)
-    for name in (
-        "up_bps",
-        "down_bps",
-        "rtt_s",
-        "device_factor",
-        "edge_factor",
-        "device_wait_s",
-        "acceptance",
-        "ready",
-        "awake",
-        "chance_1",
-        "keep",
-        "token_bytes",
-        "refusal_bytes",
-        "edge_step_s",
-        "draft_cost",
-        "keep_cost",
-        "position_cost",
-    )
-]
+    return scale_all
 
 
 class Scaling:
@@ -115,14 +99,20 @@ class Scaling:
     """
 
     def __init__(self, fields: tuple[str, ...]) -> None:
-        names = [*STATUS_FIELDS, *PLAN_RANGES, *BLOCK_RANGES]
-        ranges = RANGES | PLAN_RANGES | BLOCK_RANGES
+        ranges = RANGES | BLOCK_RANGES
         low, high = np.array([ranges[name] for name in fields]).T
         logs = np.array([name in LOGARITHMIC for name in fields])
         low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
-        columns = np.array([names.index(name) for name in fields])
-        self._fields, self._table = fields, (columns, logs, low, 1.0 / (high - low))
-        self._plans = any(name in PLAN_RANGES for name in fields)
+        # Plans are numbered from the end.
+        columns = [
+            PLANS.index(name) - len(PLANS) if name in PLANS else _TOLD.index(name)
+            for name in fields
+        ]
+        planned = [_TOLD.index(name) for name in PLANNED] if set(PLANS) & set(fields) else []
+        self._read = sorted({column for column in (*columns, *planned) if column >= 0})
+        shown = np.array(columns), logs, low, 1.0 / (high - low)
+        plans = np.array(planned, int), np.array(CHANCES), np.zeros(len(CHANCES))
+        self._fields, self._table = fields, (*shown, *plans)
 
     def observations(self, values: Floats) -> NDArray[np.float32]:
         """Observations of every session, shape ``[B, F]``.
@@ -135,15 +125,8 @@ class Scaling:
             InvalidStatus: If a value that is shown is NaN or infinite.
         """
         observations = np.empty((len(values), len(self._fields)), np.float32)
-        seen, known = len(STATUS_FIELDS), np.zeros((len(values), len(CHANCES)))
-        if self._plans:
-            _loops().plan_all(values, np.array(_PLANNED), np.array(CHANCES), known)
-        values = np.concatenate([values[:, :seen], known, values[:, seen:]], axis=1)
-        row = _loops().scale_all(values, *self._table, observations)
+        row = _scale_all()(values, *self._table, observations)
         if row >= 0:
-            shown = values[row, self._table[0]]
-            column = np.flatnonzero(~np.isfinite(shown))[0]
-            raise InvalidStatus(
-                f"status {self._fields[column]} must be finite, got {shown[column]}"
-            )
+            column = next(c for c in self._read if not np.isfinite(values[row, c]))
+            raise InvalidStatus(f"status {_TOLD[column]} must be finite, got {values[row, column]}")
         return observations

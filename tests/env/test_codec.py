@@ -13,7 +13,7 @@ from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, Po
 from covspec_core.rounds import STATUS_FIELDS, Actions, Status
 from covspec_core.scenario import Scenario
 from env.codec import Codec
-from env.observations import LOGARITHMIC, RANGES, VERSION
+from env.observations import LOGARITHMIC, PLANS, RANGES, VERSION
 from tests.core.conftest import make_scenario
 
 CODEC = Codec((0.0, 0.5, 1.0), (0, 2, 4), (0, 1, 2, 4))
@@ -22,7 +22,7 @@ CODEC = Codec((0.0, 0.5, 1.0), (0, 2, 4), (0, 1, 2, 4))
 def status_with(**columns):
     """A status of zeros (ones where only a logarithm is seen) but for some columns."""
     status = Status.blank(len(next(iter(columns.values()))))
-    for name in LOGARITHMIC:
+    for name in LOGARITHMIC - set(PLANS):
         status[name] = 1.0
     for name, values in columns.items():
         status[name] = values
@@ -30,11 +30,11 @@ def status_with(**columns):
 
 
 def test_every_status_field_has_a_range():
-    assert set(RANGES) == set(STATUS_FIELDS)
+    assert set(RANGES) == {*STATUS_FIELDS, *PLANS}
     assert CODEC.fields == tuple(RANGES)
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", STATUS_FIELDS)
 def test_a_field_covers_its_range_and_is_clipped_beyond(name):
     low, high = RANGES[name]
     middle = np.sqrt(low * high) if name in LOGARITHMIC else (low + high) / 2
@@ -45,7 +45,7 @@ def test_a_field_covers_its_range_and_is_clipped_beyond(name):
     assert np.isin(observed, CODEC.encode(status_with(**{name: [low]}))[0]).sum() >= 5 * 20
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", STATUS_FIELDS)
 def test_an_observation_gives_the_value_back(name):
     low, high = RANGES[name]
     scale = np.log if name in LOGARITHMIC else np.asarray
@@ -56,13 +56,13 @@ def test_an_observation_gives_the_value_back(name):
     np.testing.assert_allclose(restored, values, rtol=1e-5, atol=1e-5 * (high - low))
 
 
-@pytest.mark.parametrize("name", sorted(LOGARITHMIC))
+@pytest.mark.parametrize("name", sorted(LOGARITHMIC - set(PLANS)))
 def test_a_logarithmic_field_bears_zero(name):
     assert CODEC.encode(status_with(**{name: [0.0]}))[0, CODEC.fields.index(name)] == 0.0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", STATUS_FIELDS)
 def test_a_status_that_is_not_finite_is_refused_by_name(name, value):
     with pytest.raises(InvalidStatus, match=f"status {name} must be finite, got {value}"):
         CODEC.encode(status_with(**{name: [1.0, value, 1.0]}))

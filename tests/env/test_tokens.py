@@ -55,7 +55,7 @@ def test_rounds_are_the_engines_for_the_same_blocks(recording, protocol_name, se
         if drafted == 0:
             keep_share = scenario.keep_levels[keep]
         # With draws of its own, who drops a block for what it holds would leave the target's law.
-        dropped = last == GIVE_UP and (drafted == 1 or (drafted > 1 and protocol_name == "coupled"))
+        dropped = last == GIVE_UP and drafted > 0 and protocol_name == "coupled"
         action = Actions(
             np.array([keep_share]), np.array([drafted]),
             np.array([scenario.branch_widths[width]]), np.array([np.inf]),
