@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -24,7 +24,14 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
-from covspec_core.acceptance import EXTRAS, AcceptanceHead, features_of, load_head
+from covspec_core.acceptance import (
+    EXTRAS,
+    TOKEN_EXTRAS,
+    AcceptanceHead,
+    Layers,
+    features_of,
+    load_head,
+)
 from covspec_core.engine import realise_links
 from covspec_core.links.table import Direction
 from covspec_core.links.traces import TraceLink
@@ -177,28 +184,35 @@ def deepened(network: LearnedController) -> LearnedController:
 
 
 def acceptance_head() -> None:
-    """One draft step's forecast: by the head that ships, and at the width of a draft of 4B."""
+    """One draft step's forecasts: by the head that ships, and at the width of a draft of 4B.
+
+    Before a token is drawn, and of that token; the laws are there.
+    """
     shipped = load_head(RECORDING.parent / "pair" / HEAD)
     rng = np.random.default_rng(0)
     for hidden in (shipped.hidden_size, WIDE):
         head = shipped if hidden == shipped.hidden_size else random_head(shipped, hidden, rng)
-        states = rng.normal(size=hidden).astype(np.float32)
-        each = seconds(
-            lambda head=head, states=states: head.chances(
-                features_of(states, np.float32(0.5), np.float32(0.5), 0.5)
-            ),
-            25, 500,
-        )  # fmt: skip
-        weights = sum(getattr(head, field.name).size for field in fields(head))
-        tell("acceptance_head_us", 1e6 * each, "us", hidden=hidden, weights=weights)
+        states, token = (rng.normal(size=n).astype(np.float32) for n in (hidden, TOKEN_EXTRAS))
+
+        def said(head=head, states=states, token=token) -> None:
+            features = features_of(states, np.float32(0.5), np.float32(0.5), 0.5)
+            head.chances(features)
+            head.of_drawn(features, token)
+
+        tell("acceptance_head_us", 1e6 * seconds(said, 25, 500), "us", hidden=hidden,
+             weights=head.n_weights)  # fmt: skip
 
 
 def random_head(like: AcceptanceHead, hidden: int, rng: np.random.Generator) -> AcceptanceHead:
     """A head as large as one that reads wider hidden states."""
+
+    def wide(layers: Layers, own: int) -> Layers:
+        drawn = rng.normal(size=(own, len(layers.bias_in))).astype(np.float32)
+        mean, scale = np.zeros(own, np.float32), np.ones(own, np.float32)
+        return replace(layers, mean=mean, scale=scale, weight_in=drawn)
+
     own = hidden + EXTRAS
-    drawn = rng.normal(size=(own, len(like.bias_in))).astype(np.float32)
-    flat = np.zeros(own, np.float32), np.ones(own, np.float32)
-    return AcceptanceHead(*flat, drawn, like.bias_in, like.weight_out, like.bias_out)
+    return AcceptanceHead(wide(like.ahead, own), wide(like.drawn, own + TOKEN_EXTRAS))
 
 
 def transfers(world: World) -> None:

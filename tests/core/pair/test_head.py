@@ -7,7 +7,8 @@ import shutil
 
 import numpy as np
 
-from covspec_core.acceptance import features_of, fit_head, load_head
+from covspec_core.acceptance import TOKEN_EXTRAS, features_of, load_head
+from covspec_core.head_fit import Course, Examples, fit_head
 from covspec_core.pair import head
 from covspec_core.rounds import CHANCES
 from env.presets import RECORDING
@@ -18,7 +19,9 @@ def test_the_command_fits_a_head_for_a_pair(tmp_path, capsys):
     before = load_head(folder / head.HEAD)
     head.main(["--pair", str(folder), "--train", "4", "--validation", "2"])
     fitted = load_head(folder / head.HEAD)
-    assert not np.array_equal(fitted.weight_in, before.weight_in)
+    for part in ("ahead", "drawn"):
+        weights = [getattr(head, part).weight_in for head in (fitted, before)]
+        assert not np.array_equal(*weights)
     known = json.loads((folder / "training.json").read_text())
     assert known["acceptance_head"]["requests"] == 4
     assert {"target", "draft"} <= set(known)
@@ -30,9 +33,18 @@ def test_quality_tells_a_head_that_knows_from_a_margin_that_does_not():
     hidden = rng.normal(size=(8000, 4))
     chances = 1 / (1 + np.exp(-3 * hidden[:, :1])) ** np.array(CHANCES)
     noise = rng.random(8000)
-    features = features_of(hidden, noise, noise, 0.5)
-    fitted = fit_head(features[:6000], chances[:6000].astype(np.float32), epochs=100)
-    found = head.quality(fitted, features[6000:], chances[6000:])
+    token = rng.normal(size=(8000, TOKEN_EXTRAS))
+    columns = (
+        features_of(hidden, noise, noise, 0.5), chances, token, token[:, 0] > 0, token,
+        np.ones(8000), chances[:, 0],
+    )  # fmt: skip
+    known = Examples(*(column.astype(np.float32) for column in columns))
+    training, others = (
+        Examples(*(c[part] for c in known)) for part in (slice(6000), slice(6000, None))
+    )
+    found = head.quality(fit_head(training, Course(epochs=100)), others)
     assert found["correlation"][1] > 0.95
+    assert found["correlation_of_drawn"] > 0.9
+    assert abs(found["correlation_of_drawn_before"]) < 0.1
     assert abs(found["correlation_of_margin"]) < 0.1
     assert found["calibration_error"] < 0.03
