@@ -13,7 +13,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 from policies.figures import COLOURS, OURS
-from policies.head_scores import AHEAD, BINS, RIVALS, TRUTH, Said, reliability
+from policies.head_scores import AHEAD, BINS, RIVALS, Said, reliability
+from policies.proper_scores import TRUTH
 
 LOOKS = {
     "head": (OURS, "o", "-"),

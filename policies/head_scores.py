@@ -24,15 +24,15 @@ from covspec_core.pair.folders import known, note
 from covspec_core.provenance import provenance
 from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.rounds import CHANCES
+from policies.drawn_scores import drawn_scores
+from policies.proper_scores import SCORES, TRUTH
 from policies.shares import Floats, bootstrap_share
 
 AHEAD = (1, 3, 5)
 """Numbers of drafted tokens that are looked at."""
 RIVALS = ("margin", "entropy")
-TRUTH, BASE = "true chance", "base rate"
+BASE = "base rate"
 BINS = 10
-SURE = 0.5 / GRID
-"""No chance is nearer to 0 or 1 when its logarithm is taken: half a step of what a head can say."""
 Said = dict[str, Floats]
 
 
@@ -70,20 +70,6 @@ def monotone(seen: Floats, true: Floats, asked: Floats) -> Floats:
     values, place, counts = np.unique(seen, return_inverse=True, return_counts=True)
     means = np.bincount(place, true) / counts
     return np.interp(asked, values, isotonic_regression(means, weights=counts).x)
-
-
-def brier(said: Floats, true: Floats) -> Floats:
-    """Expected squared error of a chance, where what is foreseen comes true by chance."""
-    return (said - true) ** 2 + true * (1 - true)
-
-
-def log_score(said: Floats, true: Floats) -> Floats:
-    """Expected surprise in nats, where what is foreseen comes true by chance."""
-    bounded = np.clip(said, SURE, 1 - SURE)
-    return -(true * np.log(bounded) + (1 - true) * np.log1p(-bounded))
-
-
-SCORES = {"brier": brier, "log_score": log_score}
 
 
 def reliability(said: Floats, true: Floats) -> dict[str, Any]:
@@ -160,6 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
         "positions": said[TRUTH][..., 0].size,
         "figure": Path(os.path.relpath(args.figure, args.pair)).as_posix(),
         "by_n": scores(recording, said, args.seed),
+        "of_drawn": drawn_scores(recording, args.seed),
         "provenance": {name: made[name] for name in ("commit", "command", "seed", "hardware")},
     }
     note(args.pair, "acceptance_head", known(args.pair)["acceptance_head"] | {"scores": found})
@@ -167,6 +154,10 @@ def main(arguments: list[str] | None = None) -> None:
         for score in SCORES:
             said_by = "  ".join(f"{name} {value:.4f}" for name, value in own[score].items())
             print(f"n = {n}  {score}: {said_by}")
+    for what, own in found["of_drawn"].items():
+        for score in SCORES:
+            said_by = "  ".join(f"{name} {value:.4f}" for name, value in own[score].items())
+            print(f"a drawn token {what}  {score}: {said_by}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 
 from env.presets import RECORDING
 from policies import head_scores
-from policies.head_scores import AHEAD, TRUTH, brier, log_score, monotone, reliability
+from policies.drawn_scores import BEFORE, DRAWN, drawn_scores
+from policies.head_scores import AHEAD, monotone, reliability
+from policies.proper_scores import SCORES, TRUTH, brier, log_score
 from tests.policies.conftest import toy_recording
 
 CHANCES = np.linspace(0.02, 0.98, 49)
@@ -81,12 +84,31 @@ def test_the_command_scores_the_head_that_ships_and_leaves_it_as_it_is(tmp_path,
     assert noted["scores"]["figure"] == "../figure.png"
     assert list(noted["scores"]["by_n"]) == [str(n) for n in AHEAD]
     for own in noted["scores"]["by_n"].values():
-        for score in head_scores.SCORES:
+        for score in SCORES:
             means = own[score]
             assert means[TRUTH] < means["head"] < min(means["margin"], means["entropy"])
             assert own[f"{score}_over_margin"]["ci95"][0] > 0
         assert own["calibration_error"]["head"] < 0.02
-    assert capsys.readouterr().out.count("\n") == len(AHEAD) * len(head_scores.SCORES)
+    for own in noted["scores"]["of_drawn"].values():
+        for score in SCORES:
+            assert own[score][DRAWN] < own[score][BEFORE]
+            assert own[f"{score}_below_before"]["ci95"][0] > 0
+    assert capsys.readouterr().out.count("\n") == (len(AHEAD) + 2) * len(SCORES)
+
+
+def test_a_head_that_knows_drawn_tokens_scores_as_their_noise_leaves_it():
+    """It says 1 of tokens that stand and 0 of refused ones, and what follows as it is."""
+    recording = toy_recording(6)
+    sure, none = np.full_like(recording.drawn, 255), np.zeros_like(recording.drawn)
+    then = np.roll(recording.overlap.astype(float), -1, axis=1)
+    sure[..., 1] = np.rint(255 * then)
+    knows = replace(recording, drawn=sure, drawn_refused=none)
+    found = drawn_scores(knows, 0)
+    assert found["stands"]["brier"][DRAWN] == 0
+    assert found["stands"]["brier"][TRUTH] > 0.01
+    follows = found["follows"]["brier"]
+    assert follows[DRAWN] == pytest.approx(follows[TRUTH], abs=1e-5)
+    assert follows[BEFORE] > follows[TRUTH]
 
 
 def test_a_recording_that_is_missing_is_said_in_one_line(tmp_path):
