@@ -243,12 +243,12 @@ class LiveSource:
         hit = self.device.branch(self.text[:-1], self.text[-1], int(width[0]), ahead)
         return np.array([hit])
 
-    def look(self, place: Place) -> Ahead:
+    def look(self, place: Place, awake: Bools) -> Ahead:
         """What the device knows about the next tokens, if it is awake."""
         none = np.zeros(1)
-        if not place.awake[0]:
+        if not awake[0]:
             return Ahead(none, none, np.zeros((1, len(CHANCES))))
-        return _told(self._forecast(self.device.ahead(self.text), place))
+        return _told(self._forecast(self._reader().ahead(self.text), place))
 
     def within(self, place: Place, rows: Ints, ahead: Ints) -> Within:
         """What the device knows where it has drawn the token so far ahead, now kept ready."""

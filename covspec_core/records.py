@@ -86,7 +86,7 @@ COSTS = _record(
     + " ".join(f"told_{name}" for name in CONSTANTS),
     ints="slots longest widest max_skipped edge_burst judged_bytes refusal_bytes "
     "again_up_bytes again_down_bytes",
-    bools="by_token post_verify pre_verify repeats asks_always asks_tail",
+    bools="by_token post_verify pre_verify reads_along repeats asks_always asks_tail",
 )
 """What a scenario charges, allows and tells controllers, and the grid of its links; one row."""
 
@@ -119,6 +119,7 @@ def costs_of(scenario: Scenario, links: LinkTable) -> Records:
         ("by_token", scenario.gate == "token"),
         ("post_verify", scenario.post_verify),
         ("pre_verify", scenario.pre_verify),
+        ("reads_along", scenario.reads_along),
         ("repeats", kind.device_redraws),
         ("asks_always", kind.law_asked),
         ("asks_tail", kind.top > 0),

@@ -47,7 +47,8 @@ STATUS_FIELDS: dict[str, str] = {
     "entropy_mean": "mean entropy over the judged positions of the last block, nats",
     "hit_rate": "running mean of branch hits",
     "ready": "tokens that a hit branch left ready",
-    "awake": "1 if the device has read all tokens and looks ahead (after a draft of its own)",
+    "awake": "1 if the device has read all tokens and looks ahead: behind a draft of its own, or "
+    "along with an edge that decodes alone",
     "next_margin": "margin at the next position; 0 unless awake",
     "next_entropy": "entropy at the next position, nats; 0 unless awake",
     **{

@@ -48,6 +48,8 @@ class Scenario:
         pre_verify: The first token of a longer block is judged while the others are drafted; a gate
             has to be off then, since it reads a whole block.
         edge_burst: Tokens the edge decodes alone when the draft length is 0.
+        reads_along: A device that has read the request reads what a streaming edge writes, and so
+            foresees what would become of a draft of its own.
         requests: Requests of one session.
         link_rows: Realisations of the link to draw from.
         link_s: Length of each, seconds; it repeats afterwards.
@@ -74,6 +76,7 @@ class Scenario:
     post_verify: bool = False
     pre_verify: bool = False
     edge_burst: int = 8
+    reads_along: bool = True
     requests: int = 4
     link_rows: int = 128
     link_s: float = 120.0

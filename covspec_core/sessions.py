@@ -142,7 +142,7 @@ class Sessions:
             return Status(self.source.read(self.records, rows, self._costs, self._table))
         status = Status(np.zeros((len(rows), len(STATUS_FIELDS))))
         kernel().statuses(self.records, rows, self._costs, self._table, status_rows(status.values))
-        ahead = self.source.look(self.place)
+        ahead = self.source.look(self.place, status["awake"] > 0)
         for n, chance in zip(CHANCES, ahead.chances[rows].T, strict=True):
             status[f"chance_{n}"] = chance
         status["next_margin"], status["next_entropy"] = ahead.margin[rows], ahead.entropy[rows]

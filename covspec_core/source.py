@@ -35,7 +35,7 @@ class Place:
         position: Answer tokens committed so far.
         keep: Share of visual tokens the draft sees.
         ready: Tokens a hit branch left ready.
-        awake: The device has read all tokens and knows its law for the next one.
+        awake: The device has drafted last, and looks ahead before it decides.
 
     Args:
         records: Sessions, see :data:`covspec_core.records.SESSION`.
@@ -225,8 +225,13 @@ class Source(Protocol):
     def branch(self, place: Place, outcome: Outcome, move: Move, width: Ints, steps: Ints) -> Bools:
         """Draft ahead while the blocks are judged; whether tokens are ready for the next ones."""
 
-    def look(self, place: Place) -> Ahead:
-        """What the devices that are awake know about the next tokens."""
+    def look(self, place: Place, awake: Bools) -> Ahead:
+        """What the devices that are awake know about the next tokens.
+
+        Args:
+            place: Where each session stands.
+            awake: Whether the device has read all tokens, shape ``[B]``.
+        """
 
     def within(self, place: Place, rows: Ints, ahead: Ints) -> Within:
         """What the devices of some sessions know once they have drawn the token so far ahead.

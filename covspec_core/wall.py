@@ -222,7 +222,7 @@ class WallEngine:
             raise InvalidRequest(f"an answer must be allowed at least 1 token, got {limit}")
         scenario = replace(
             scenario, link=LOCAL, link_rows=1, requests=1, device_factor=(1.0, 1.0),
-            edge_factor=(1.0, 1.0),
+            edge_factor=(1.0, 1.0), reads_along=False,  # it would hold up the edge here
         )  # fmt: skip
         watched = not isinstance(controller, RoundAction)
         self.source = LocalSource(pair, scenario, temperature, limit, truncation, watched)

@@ -183,11 +183,11 @@ class Foresight(AdaptiveRule):
         return np.where(awake, tokens, usual[0]), np.where(awake, all_stand, usual[1])
 
 
-def edge_only(scenario: Scenario) -> Fixed:
-    """The edge decodes everything."""
+def edge_only(scenario: Scenario) -> Elsewhere:
+    """The edge decodes everything, and no device reads along."""
     if scenario.draft_lengths[0] != 0:
         raise InvalidSetting(f"edge_only needs draft length 0, got {scenario.draft_lengths}")
-    return Fixed(RoundAction(scenario.keep_levels[0], 0, 0))
+    return Elsewhere(Fixed(RoundAction(scenario.keep_levels[0], 0, 0)), {"reads_along": False})
 
 
 def device_only(scenario: Scenario, keep: float = 1.0) -> Elsewhere:

@@ -65,7 +65,7 @@ class Scripted:
         """No candidate is the bonus token; the steps taken ahead are told all the same."""
         return np.zeros(len(steps), dtype=bool)
 
-    def look(self, place: Place) -> Ahead:
+    def look(self, place: Place, awake: Bools) -> Ahead:
         """Nothing is foreseen."""
         return _unforeseen(len(place.position))
 

@@ -135,7 +135,7 @@ def replayed_statuses(sessions, rows, texts, tokens, chances, costs, table, stat
             rec.look(s, row, text, tokens)
             place = rec.at(s, text, tokens, 0)
             for n in range(len(CHANCES)):
-                values[k, CHANCE + n] = chances[place, n] / GRID if s.awake else 0.0
+                values[k, CHANCE + n] = chances[place, n] / GRID if row.awake > 0 else 0.0
 
 
 @loop

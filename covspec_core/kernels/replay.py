@@ -173,5 +173,5 @@ def branch(s, r, text, tokens, bonus):
 def look(s, row, text, tokens):
     """What was recorded at the next position, if the device is awake."""
     token = tokens[at(s, text, tokens, 0)]
-    row.next_margin = token.margin if s.awake else 0.0
-    row.next_entropy = token.entropy if s.awake else 0.0
+    row.next_margin = token.margin if row.awake > 0 else 0.0
+    row.next_entropy = token.entropy if row.awake > 0 else 0.0

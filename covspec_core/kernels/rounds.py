@@ -249,10 +249,11 @@ def _charged(r, c):
 @inner
 def _energy_j(s, r, c):
     """Energy of device and radio."""
-    ahead_s = 0.0
+    ahead_s, step_s = 0.0, draft_step_s(c, s.keep) * s.device_factor
     if r.width > 0:
-        step_s = draft_step_s(c, s.keep) * s.device_factor
         ahead_s = step_s * (1 - r.unsent + branch_factor(c, r.width) * r.branch_steps)
+    elif r.burst_asked > 0 and c.reads_along and s.device_ready_s <= r.received_s:
+        ahead_s = step_s + c.catch_up_s * s.device_factor * r.emitted
     return c.device_w * (r.sent_s - r.started_s + ahead_s) + c.radio_w * r.radio_s
 
 

@@ -73,6 +73,16 @@ def learn(s, r, c, table):
 
 
 @inner
+def foresees(s, c):
+    """The device has read all tokens: behind a draft of its own, or along with a streaming edge.
+
+    What it foresees then takes the draft step that a block would begin with, and no time of an
+    edge that writes on meanwhile.
+    """
+    return s.awake or (c.reads_along and s.streaming and s.device_ready_s <= s.now_s)
+
+
+@inner
 def read_request(s, c, row):
     """What is known of the request in hand, and how long it will be read."""
     row.device_wait_s = max(s.device_ready_s - s.now_s, 0.0)
@@ -96,7 +106,7 @@ def read(s, c, table, row):
     row.accepted, row.drafted, row.rejected = s.accepted, s.drafted, s.rejected
     row.margin, row.margin_mean = s.margin, s.margin_mean
     row.entropy, row.entropy_mean = s.entropy, s.entropy_mean
-    row.ready, row.awake, row.skipped_run = s.ready, s.awake, s.unchecked
+    row.ready, row.awake, row.skipped_run = s.ready, foresees(s, c), s.unchecked
     row.tokens, row.fresh, row.keep = s.position, s.position == 0, s.keep
     row.streaming = s.streaming
     read_request(s, c, row)
