@@ -253,7 +253,7 @@ def _energy_j(s, r, c):
     if r.width > 0:
         ahead_s = step_s * (1 - r.unsent + branch_factor(c, r.width) * r.branch_steps)
     elif r.burst_asked > 0 and c.reads_along and s.device_ready_s <= r.received_s:
-        ahead_s = step_s + c.catch_up_s * s.device_factor * r.emitted
+        ahead_s = step_s  # what it has read is charged when it drafts next
     return c.device_w * (r.sent_s - r.started_s + ahead_s) + c.radio_w * r.radio_s
 
 

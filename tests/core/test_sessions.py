@@ -75,7 +75,7 @@ class ScriptedSource:
         self.hit = stands & (steps > 0) & (self.rng.random(self.size) < 0.7)
         return self.hit
 
-    def look(self, place):
+    def look(self, place, awake):
         zeros = np.zeros(self.size)
         return Ahead(zeros, zeros, np.zeros((self.size, len(CHANCES))))
 
@@ -208,6 +208,8 @@ class Ledger:
             self.edge_s = verified_s
             more = self.second_bytes(outcome["rejected"], tail)
             times[-1], more_s = self.second_trip(received_s, *more)
+            if alone and self.device_s <= received_s:  # it has read along, and looks ahead
+                ahead_s = step_s
             radio_s, up, down = radio_s + more_s, up + more[0], down + more[1]
         names = ("sent_s", "arrived_s", "verify_s", "verified_s", "received_s")
         row = dict(zip(names, times, strict=True)) | outcome | {
