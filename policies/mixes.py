@@ -12,6 +12,10 @@ from env.codec import Codec
 from env.presets import build, build_scenario, preset
 from policies.console import say
 
+ROUNDS = (
+    "gate", "max_skipped", "post_verify", "pre_verify", "edge_burst", "reads_along", "requests",
+)  # fmt: skip
+"""Fields of a scenario that say what a round and a session are, beside the choices."""
 TRACES_DIR = "COVSPEC_TRACES_DIR"
 """Environment variable with the folder of measured traces, read by files of ``conf/link``."""
 
@@ -121,17 +125,23 @@ def read_regimes(
 
 
 def require_same_choices(trained: Scenario, regimes: Mapping[str, Scenario]) -> None:
-    """Refuse to judge in regimes what was trained and tuned with other choices or gates.
+    """Refuse to judge in regimes what was trained and tuned with other choices or rounds.
 
     Raises:
-        InvalidSetting: If a choice differs.
+        InvalidSetting: If a choice differs, or what a round is.
     """
-    wanted = Codec.of(trained).to_dict()
+    wanted = _fixed_in(trained)
     for regime, scenario in regimes.items():
-        for name, value in Codec.of(scenario).to_dict().items():
+        for name, value in _fixed_in(scenario).items():
             if value != wanted[name]:
                 raise InvalidSetting(
                     f"scenario.{name} of regime {regime} must be {wanted[name]}, that of "
                     f"scenario.train_on, got {value}; set scenario.train_on.{name} too, or "
                     "scenario.train_on=null"
                 )
+
+
+def _fixed_in(scenario: Scenario) -> dict[str, Any]:
+    """What must be the same wherever a controller is trained, tuned and judged."""
+    rounds = {name: getattr(scenario, name) for name in ROUNDS}
+    return Codec.of(scenario).to_dict() | rounds

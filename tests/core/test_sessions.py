@@ -153,6 +153,10 @@ class Ledger:
         gone_s = self.sent_at(self.table.down_bps, there_s, down)
         return gone_s + self.delay_s(there_s), left_s - start_s + gone_s - there_s
 
+    def reads_along(self, alone, received_s):
+        """Draft steps that look ahead from what the edge wrote alone."""
+        return int(self.scenario.reads_along and alone and self.device_s <= received_s)
+
     def play(self, action, limit, margin, outcome, hit, tail):
         """Account one round; names and meanings as in ``RoundResult``."""
         profile = self.scenario.profile
@@ -208,8 +212,7 @@ class Ledger:
             self.edge_s = verified_s
             more = self.second_bytes(outcome["rejected"], tail)
             times[-1], more_s = self.second_trip(received_s, *more)
-            if alone and self.device_s <= received_s:  # it has read along, and looks ahead
-                ahead_s = step_s
+            ahead_s += step_s * self.reads_along(alone, received_s)
             radio_s, up, down = radio_s + more_s, up + more[0], down + more[1]
         names = ("sent_s", "arrived_s", "verify_s", "verified_s", "received_s")
         row = dict(zip(names, times, strict=True)) | outcome | {

@@ -137,7 +137,9 @@ def test_a_part_may_keep_to_some_links():
     assert len(run.regimes["coupled"].link.parts) == 9
 
 
-@pytest.mark.parametrize("override", ["gate_threshold=0.5", "keep_levels=[1.0]"])
+@pytest.mark.parametrize(
+    "override", ["gate_threshold=0.5", "keep_levels=[1.0]", "edge_burst=4", "reads_along=false"]
+)
 def test_what_is_judged_has_the_choices_that_were_trained_and_tuned(override):
     name = override.partition("=")[0]
     with pytest.raises(InvalidSetting, match=rf"{name} of regime paper must be .*train_on"):
