@@ -32,6 +32,7 @@ from env.rewards import RewardWeights
 from env.tokens import Blocks
 from policies.algorithms.models import schedule
 from policies.algorithms.settings import PPOSettings, read_algorithm
+from policies.console import module_command
 from policies.judging import Scores, judge, mean_interval
 from policies.learned import LearnedController, TokenController
 from policies.training import Trainer
@@ -140,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
             for shown, scores in judged(controller, validation, args.sessions, seed):
                 low, high = mean_interval(scores)
                 print(f"  {scores.speedup.mean():.4f}x [{low:.3f}, {high:.3f}]{shown}", flush=True)
-    print(provenance(0))
+    print(provenance(0, module_command("levels")))
 
 
 if __name__ == "__main__":
