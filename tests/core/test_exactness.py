@@ -225,8 +225,8 @@ def test_no_number_decides_two_things(monkeypatch, protocol_name, key):
     rejected = 0
     for outcome in play_answer(source, key, random_rounds(np.random.default_rng(key)), keep=0.0):
         rejected += int(outcome.rejected[0])
-    final = Counter({at: n for at, n in drawn.items() if at[-1] != DRAW})
-    # Drafts that were dropped, and branches, are drawn anew from the same number; nothing else is.
+    final = Counter({at: n for at, n in drawn.items() if at[2] != DRAW})
+    # Branches that were dropped are drawn anew from the same number; nothing else is.
     assert set((final + judged).values()) == {1}
     assert not set(judged) & set(drawn)
     assert rejected or len(source.text) < 5

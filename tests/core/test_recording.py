@@ -14,6 +14,7 @@ from covspec_core.edge import Edge
 from covspec_core.errors import BrokenRecording, InvalidAction, InvalidSetting
 from covspec_core.recorder import Job, read, record
 from covspec_core.recording import (
+    FORMAT,
     LATER_COLUMNS,
     LEVEL_COLUMNS,
     REQUEST_COLUMNS,
@@ -166,10 +167,10 @@ def test_a_single_array_is_broken(path):
 
 def test_a_file_of_another_format_is_broken(mixed, path):
     rewrite(path, meta=np.array(json.dumps(mixed.meta | {"format": 1})))
-    assert_broken(path, "format must be 2, got 1")
+    assert_broken(path, f"format must be {FORMAT}, got 1; record it anew")
 
 
-@pytest.mark.parametrize("meta", ["", "[]", "{}", '{"format": 2}', "no json", "7"])
+@pytest.mark.parametrize("meta", ["", "[]", "{}", '{"format": 3}', "no json", "7"])
 def test_a_file_with_damaged_provenance_is_broken(path, meta):
     rewrite(path, meta=np.array(meta))
     assert_broken(path)
