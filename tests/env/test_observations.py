@@ -98,7 +98,7 @@ def test_what_lies_ahead_does_not_show_in_observations(recording, protocol_name,
             if over:
                 break
         sighted = np.zeros_like(seen)
-        if place.awake[0]:
+        if env.play.sessions.status()["awake"][0]:
             sighted[first + place.position[0]] = True
         return observations, seen, sighted
 
