@@ -6,7 +6,8 @@ from itertools import product
 
 import numpy as np
 
-from covspec_core.recording import FORMAT, Recording
+from covspec_core.acceptance import DRAWN
+from covspec_core.recording import DRAWN_COLUMNS, FORMAT, Recording
 from covspec_core.rounds import CHANCES, GATE_OFF, Actions
 from covspec_core.sessions import Sessions
 from env.play import World
@@ -37,6 +38,7 @@ def drawn_recording(seed, lengths, levels=(0.0, 1.0), limit=None):
         rank=rng.integers(0, 4, many).astype(np.uint8),
         rank_shared=rng.integers(0, 4, many).astype(np.uint8),
         chances=np.zeros((*many, len(CHANCES)), np.uint8),
+        **{name: np.zeros((*many, len(DRAWN)), np.uint8) for name in DRAWN_COLUMNS},
     )
 
 
