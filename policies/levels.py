@@ -6,8 +6,8 @@ the stops of ``conf/scenario/base.yaml``), and judges them on the same validatio
 
 Behind a token that will be refused a replay has no facts of the text along which the draft really
 goes on (:data:`covspec_core.replay.ASTRAY`). So the token level is trained twice, on a detour's
-facts as everywhere and on the true text's, and both are judged with each kind of facts, and with
-giving up a begun block forbidden: what the true text's facts are worth over a detour's is a leak.
+facts as everywhere and on the true text's, and both are judged with each kind of facts: what the
+true text's facts are worth over a detour's is a leak.
 """
 
 from __future__ import annotations
@@ -18,23 +18,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import provenance
 from covspec_core.replay import ASTRAY, ReplaySource
-from covspec_core.rounds import Bools, Ints
-from env.actions import GIVE_UP, LEVELS
+from env.actions import LEVELS
 from env.play import World
 from env.presets import named_scenario, preset
 from env.rewards import RewardWeights
-from env.tokens import Blocks
 from policies.algorithms.models import schedule
 from policies.algorithms.settings import PPOSettings, read_algorithm
 from policies.console import module_command
 from policies.judging import Scores, judge, mean_interval
-from policies.learned import LearnedController, TokenController
+from policies.learned import LearnedController
 from policies.training import Trainer
 
 LINKS = ["paper", "weak", "fading", "bursty", "long_delay"]
@@ -58,15 +55,6 @@ class Shown(World):
         source = super().replay(size)
         source.astray = self.astray
         return source
-
-
-class Sending(TokenController):
-    """A controller that sends every block that it has begun."""
-
-    def _masks(self, blocks: Blocks, rows: Ints) -> Bools:
-        masks = np.ones((len(rows), sum(self.codec.sizes)), dtype=bool)
-        masks[:, GIVE_UP] = blocks.length[rows] == 0
-        return masks
 
 
 def settings_of(level: str) -> PPOSettings:
@@ -112,8 +100,6 @@ def judged(
         return
     for astray in ASTRAY:
         yield f", {astray} facts", judge(seen(world, astray), controller, sessions, seed)
-    sending = Sending(controller.codec, controller.network)
-    yield f", {RECORDED} facts, no giving up", judge(seen(world, RECORDED), sending, sessions, seed)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -53,7 +53,8 @@ def test_judging_equals_a_slow_loop_over_single_engines(recording, name, protoco
     for i in range(6):
         controller = MAKERS[name](scenario)
         controller.begin(1)
-        engine = Engine(world.scenario, world.links, world.replay(1))
+        played = replace(world.scenario, **getattr(controller, "changes", {}))
+        engine = Engine(played, world.links, world.replay(1))
         status = engine.begin(int(mix(3, np.array([i]))[0]))
         sums = dict.fromkeys(("tokens", "bytes", "deviations", "charged", "energy_j", "rounds"), 0)
         over = False

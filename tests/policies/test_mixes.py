@@ -138,7 +138,7 @@ def test_a_part_may_keep_to_some_links():
 
 
 @pytest.mark.parametrize(
-    "override", ["gate_threshold=0.5", "keep_levels=[1.0]", "edge_burst=4", "reads_along=false"]
+    "override", ["gate_threshold=0.5", "keep_levels=[1.0]", "edge_burst=2", "reads_along=false"]
 )
 def test_what_is_judged_has_the_choices_that_were_trained_and_tuned(override):
     name = override.partition("=")[0]
