@@ -75,7 +75,7 @@ class Scenario:
     max_skipped: int = 16
     post_verify: bool = False
     pre_verify: bool = False
-    edge_burst: int = 8
+    edge_burst: int = 4
     reads_along: bool = True
     requests: int = 4
     link_rows: int = 128

@@ -71,7 +71,7 @@ def test_files_have_the_defaults(kind):
 
 def test_kinds_make_their_classes(scenario):
     kinds = {
-        "fixed": Fixed, "edge_only": Fixed, "device_only": Elsewhere, "random": Random,
+        "fixed": Fixed, "edge_only": Elsewhere, "device_only": Elsewhere, "random": Random,
         "paper_rule": AdaptiveRule, "foresight": Foresight, "hugging_face": HuggingFace,
         "foresight_stop": ForesightStop, "goodput": Goodput, "adaptive_steps": AdaptiveSteps,
         "threshold": Threshold, "bandit": Bandit, "spec_stop": SpecStop, "svip": Svip,

@@ -85,7 +85,7 @@ def test_every_algorithm_learns_and_its_folder_plays_what_the_environment_does(
     assert trainer.run(rows.append)
     assert rows[-1]["validation_speedup"] > 0
     world, drafted = World.load(toy_scenario(), "test", recording), set()
-    for seed in range(4):
+    for seed in range(8):
         shaken(trainer, seed).save(tmp_path)
         controller = load_controller(tmp_path, Codec.of(toy_scenario()))
         assert isinstance(controller, TokenController)
@@ -154,7 +154,7 @@ def test_it_answers_with_live_models(recording, kind, protocol_name):
             lambda result: drafted.add(int(result.drafted[0])),
         )  # fmt: skip
 
-    for seed in range(4):
+    for seed in range(8):
         controller = shaken(trainer, seed)
         first = answer(controller)
         assert first.tokens > 4
