@@ -89,6 +89,11 @@ share, and give the base rate; the head is as it is. Intervals are 95 %, over re
 
 ![What is said against what is true]({figure})
 
+Once a token is drawn, a second network says whether it will stand, and whether one more behind it
+would where it does. Scores at the same positions; the true chance is known before the draw.
+
+{drawn}
+
 Commit {commit}, `{command}`, seed {seed}, {hardware}."""
 
 
@@ -159,7 +164,10 @@ def _foreseen(head: Mapping[str, Any]) -> str:
         + _table(["n", *(n for n, _ in rows)], [["head", *(found for _, found in rows)]])
         + f"\n\nFor the next token the draft's margin reaches {head['correlation_of_margin']:.3f}, "
         f"its entropy {head['correlation_of_entropy']:.3f};\nthe head's calibration error is "
-        f"{head['calibration_error']:.3f}.\n{_scored(head['scores'])}"
+        f"{head['calibration_error']:.3f}. That a drawn token stands correlates with\n"
+        f"{head['correlation_of_drawn']:.3f} with what is said of it, and with "
+        f"{head['correlation_of_drawn_before']:.3f} with what was said before it was drawn.\n"
+        f"{_scored(head['scores'])}"
     )
 
 
@@ -178,6 +186,7 @@ def _scored(scores: Mapping[str, Any]) -> str:
     return SCORED.format(
         **{name: scores[name] for name in ("split", "requests", "positions", "figure")},
         table=_table(["", "n", *PREDICTORS, "head below the better of the two"], rows),
+        drawn=_drawn(scores["of_drawn"]),
         commit=made["commit"][:7],
         **{name: made[name] for name in ("command", "seed", "hardware")},
     )
@@ -188,9 +197,27 @@ def _below(own: Mapping[str, Any], score: str) -> str:
     if f"{score}_over_margin" not in own:
         return ""
     better = min(("margin", "entropy"), key=lambda rival: own[score][rival])
-    gain = own[f"{score}_over_{better}"]
+    return _interval(own[f"{score}_over_{better}"])
+
+
+def _interval(gain: Mapping[str, Any]) -> str:
     low, high = gain["ci95"]
     return f"{gain['mean']:.4f} ({low:.4f} to {high:.4f})"
+
+
+def _drawn(scores: Mapping[str, Any]) -> str:
+    predictors = list(next(iter(scores.values()))["brier"])
+    rows = [
+        [
+            SCORES[score],
+            what,
+            *(f"{own[score][name]:.4f}" for name in predictors),
+            _interval(own[f"{score}_below_before"]),
+        ]
+        for score in ("brier", "log_score")
+        for what, own in scores.items()
+    ]
+    return _table(["", "the token", *predictors, "below that before"], rows)
 
 
 def _right_table(measured: Measured) -> str:

@@ -36,6 +36,19 @@ SCORES = {
             },
         },
     },
+    "of_drawn": {
+        what: {
+            **dict.fromkeys(
+                ("brier", "log_score"),
+                {"true chance": 0.041, "before it was drawn": 0.052, "of the drawn token": 0.042},
+            ),
+            **dict.fromkeys(
+                ("brier_below_before", "log_score_below_before"),
+                {"mean": 0.01, "ci95": [0.009, 0.011]},
+            ),
+        }
+        for what in ("stands", "follows")
+    },
     "provenance": provenance(3, "python -m policies.head_scores"),
 }  # fmt: skip
 TRAINED = {
@@ -46,6 +59,7 @@ TRAINED = {
     "acceptance_head": {
         "requests": 1200, "command": "python -m covspec_core.pair.head",
         "correlation": {"1": 0.84, "2": 0.8}, "correlation_of_margin": 0.7,
+        "correlation_of_drawn": 0.76, "correlation_of_drawn_before": 0.69,
         "correlation_of_entropy": 0.71, "calibration_error": 0.012, "scores": SCORES,
     },
 }  # fmt: skip
@@ -60,6 +74,8 @@ def test_the_card_has_goals_figures_and_where_they_come_from():
     assert "| head | 0.840 | 0.800 |" in text
     assert "| Brier score | 3 | 0.0400 | 0.0500 | 0.0700 | 0.0600 | 0.1000 | 0.0100 (0.0090" in text
     assert "| calibration error | 3 |  | 0.0070 |  |  |  |  |" in text
+    assert "| Brier score | stands | 0.0410 | 0.0520 | 0.0420 | 0.0100 (0.0090 to 0.0110) |" in text
+    assert "0.760 with what is said of it, and with 0.690" in text
     assert "(../figures/head_reliability.png)" in text
     assert "`python -m policies.head_scores`, seed 3" in text
     assert "target: 4,321 steps of 16 scenes in 45 minutes on 2 threads" in text
