@@ -17,7 +17,7 @@ class HardwareProfile:
         verify_slope: Each further position of one target pass, as a share of ``edge_step_s``.
         draft_step_s: The draft decodes one token without any visual token.
         draft_keep_s: Added to a draft step when all visual tokens are kept; linear between.
-        head_s: The acceptance head after every draft step. Its few thousand weights (70,000 behind
+        head_s: The acceptance head after every draft step. Its few thousand weights (140,000 behind
             2,048 hidden entries) beside a draft of billions take 14 to 18 microseconds of one
             processor core (``python -m tests.bench``), under 0.1 % of a step. 0 without a head.
         branch_slope: Each further branch of a batched draft step, as a share of the step.

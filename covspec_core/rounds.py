@@ -118,9 +118,10 @@ class RoundAction:
         entropy_stop: A block ends behind the first token whose law's entropy exceeds it, nats;
             infinity drafts all of ``draft_length``. AdaEDL (arXiv 2410.18351) and SVIP
             (arXiv 2411.18462) are ways to set it.
-        chance_stop: Behind its first token a block ends where the chance that all its tokens stand,
-            the next one included, falls below it: the product of what the acceptance head says
-            before each of them (SpecDec++, arXiv 2405.19715). In [0, 1]; 0 drafts all.
+        chance_stop: Behind its first token a block ends where the chance that its tokens and one
+            more all stand falls below it: the product of what the acceptance head says of each
+            drawn token (SpecDec++, arXiv 2405.19715), times what it says of the next, behind the
+            last token and again when the step is taken that would draw it. In [0, 1]; 0 drafts all.
         give_up: The block is dropped once it is drafted, and the edge decodes a burst alone: the
             drafts cost their seconds, nothing of them is sent. Neither stop counts then. The text
             keeps the target's law if no drafted token had a say in it, or under shared noise;

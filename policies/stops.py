@@ -161,8 +161,9 @@ class SpecDecPP(LengthRule):
     """Draft until the foreseen chance that a token of the block is refused passes a threshold.
 
     Source: SpecDec++ (Huang et al., arXiv 2405.19715, section 3): the chance is one minus the
-    product of what the head says of the tokens so far. :class:`policies.rivals.Threshold` looks
-    ahead from the committed text instead, and so pays for no step that it then distrusts.
+    product of what the head says of the tokens drawn so far; here one token more counts, which
+    spares it tokens that it would distrust. :class:`policies.rivals.Threshold` looks ahead from the
+    committed text instead.
     """
 
     foresees = True
