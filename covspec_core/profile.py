@@ -18,8 +18,8 @@ class HardwareProfile:
         draft_step_s: The draft decodes one token without any visual token.
         draft_keep_s: Added to a draft step when all visual tokens are kept; linear between.
         head_s: The acceptance head after every draft step. Its few thousand weights (140,000 behind
-            2,048 hidden entries) beside a draft of billions take 14 to 18 microseconds of one
-            processor core (``python -m tests.bench``), under 0.1 % of a step. 0 without a head.
+            2,048 hidden entries) beside a draft of billions take 31 to 42 microseconds of one
+            processor core (``python -m tests.bench``), under 0.2 % of a step. 0 without a head.
         branch_slope: Each further branch of a batched draft step, as a share of the step.
         device_prefill_s: The draft reads image and question and ranks the visual tokens.
         edge_prefill_s: The target reads image and question.

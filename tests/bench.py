@@ -62,7 +62,7 @@ GOALS = {
     "ppo_over_free_env": 0.85,
     "passes_tuned_rule_s": 90,
     "controller_decision_us": 50,
-    "acceptance_head_us": 20,
+    "acceptance_head_us": 50,
 }
 BATCH, SESSIONS = 4096, 1024
 WIDE = 2048
