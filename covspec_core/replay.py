@@ -2,9 +2,10 @@
 
 Exact in law for protocols with independent draws, bit by bit under shared noise. With a gate on
 the replay follows the recorded text and counts the unchecked tokens that differ from it. With a
-stop what is committed is exact too, but behind a token that will be refused nothing is recorded of
-the text along which the draft really goes on: the stop reads another one, a *detour*, and a block
-that has left the text may really be shorter or longer than the replay charges.
+stop what is committed is exact too. Of a token that will be refused the stop reads what the head
+says of one such token, drawn when the answer was recorded; behind it nothing is recorded of the
+text along which the draft really goes on: the stop reads another one, a *detour*, and a block that
+has left the text may really be shorter or longer than the replay charges.
 """
 
 from __future__ import annotations
