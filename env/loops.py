@@ -19,7 +19,7 @@ def plan(
     columns: NDArray[np.int64],
     lengths: NDArray[np.int64],
     plans: NDArray[np.float64],
-) -> bool:
+) -> None:
     """Expected speed of rounds over the edge alone, into ``plans``, one for every draft length.
 
     What :class:`policies.rules.Foresight` makes the most of: tokens that the head foresees, or
@@ -30,13 +30,7 @@ def plan(
         columns: Of :data:`env.observations.PLANNED`.
         lengths: Those of ``CHANCES``.
         plans: To be filled.
-
-    Returns:
-        Whether all that was read is finite.
     """
-    for column in columns:
-        if not math.isfinite(told[column]):
-            return False
     up, down = max(told[columns[0]], LEAST), max(told[columns[1]], LEAST)
     rtt_s, device, edge, wait_s = (
         told[columns[2]], told[columns[3]], told[columns[4]], told[columns[5]]
@@ -50,7 +44,9 @@ def plan(
         told[columns[rest + 3]], told[columns[rest + 4]], told[columns[rest + 5]],
         told[columns[rest + 6]],
     )  # fmt: skip
-    draft_s = (draft_cost + keep_cost * keep) * edge_step_s * device
+    draft_s, edge_s = (draft_cost + keep_cost * keep) * edge_step_s * device, edge_step_s * edge
+    always_s, sent_s = wait_s + rtt_s + edge_s, 8.0 * token_bytes / up + edge_s * position_cost
+    refused_s = 8.0 * refusal_bytes / down
     tokens, before, stands = 1.0, 0, 1.0
     for k in range(len(lengths)):
         n, last, gap = lengths[k], stands, lengths[k] - before
@@ -58,11 +54,8 @@ def plan(
         # Chances between two that are foreseen lie on a line.
         tokens += gap * last + (stands - last) * (gap + 1) / 2
         before = n
-        seconds = wait_s + max(n - ready, 0.0) * draft_s + rtt_s + 8.0 * n * token_bytes / up
-        seconds += edge_step_s * edge * (1.0 + position_cost * n)
-        seconds += (1.0 - stands) * 8.0 * refusal_bytes / down
-        plans[k] = tokens * edge_step_s * edge / max(seconds, LEAST)
-    return True
+        seconds = always_s + n * sent_s + max(n - ready, 0.0) * draft_s + (1.0 - stands) * refused_s
+        plans[k] = tokens * edge_s / max(seconds, LEAST)
 
 
 @loop
@@ -73,6 +66,7 @@ def scale_all(
     shift: NDArray[np.float64],
     scale: NDArray[np.float64],
     planned: NDArray[np.int64],
+    unseen: NDArray[np.int64],
     lengths: NDArray[np.int64],
     plans: NDArray[np.float64],
     observations: NDArray[np.float32],
@@ -80,11 +74,14 @@ def scale_all(
     """Fill observations ``[B, F]``; the first row with a value that is not finite, or -1.
 
     Columns below 0 are those of ``plans``, counted from their end; a row has none of its own
-    without ``planned``.
+    without ``planned``, whose columns that are not shown are ``unseen``.
     """
     for b in range(len(values)):
-        if len(planned) > 0 and not plan(values[b], planned, lengths, plans):
-            return b
+        for column in unseen:
+            if not math.isfinite(values[b, column]):
+                return b
+        if len(planned) > 0:
+            plan(values[b], planned, lengths, plans)
         for f in range(len(columns)):
             value = values[b, columns[f]] if columns[f] >= 0 else plans[columns[f]]
             if not math.isfinite(value):

@@ -111,8 +111,10 @@ class Scaling:
         planned = [_TOLD.index(name) for name in PLANNED] if set(PLANS) & set(fields) else []
         self._read = sorted({column for column in (*columns, *planned) if column >= 0})
         shown = np.array(columns), logs, low, 1.0 / (high - low)
-        plans = np.array(planned, int), np.array(CHANCES), np.zeros(len(CHANCES))
-        self._fields, self._table = fields, (*shown, *plans)
+        unseen = [column for column in planned if column not in columns]
+        plans = np.array(CHANCES), np.zeros(len(CHANCES))
+        self._fields = fields
+        self._table = *shown, np.array(planned, int), np.array(unseen, int), *plans
 
     def observations(self, values: Floats) -> NDArray[np.float32]:
         """Observations of every session, shape ``[B, F]``.

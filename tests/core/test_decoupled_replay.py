@@ -20,7 +20,7 @@ from covspec_core.sessions import Sessions
 from tests.core.chances import Dice, Number
 from tests.core.conftest import LEVELS, LIMIT, TOP, make_recording, make_requests, make_scenario
 from tests.core.test_exactness import QUESTION, UNLIKELY, make_pair
-from tests.core.test_replay_equals_live import engines, random_action
+from tests.core.twins import engines, random_action
 
 INDEPENDENT = ["decoupled", "full", "lazy", "progressive"]
 SHORT = 3  # tokens of an answer that is followed through all its outcomes

@@ -19,7 +19,7 @@ from tests.core.test_exactness import (
     target_chances,
 )
 from tests.core.test_exactness import make_pair as make_small_pair
-from tests.core.test_replay_equals_live import engines
+from tests.core.twins import engines
 
 BEFORE_ONLY = {"pre_verify": True, "post_verify": False}
 

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 
-from covspec_core.engine import Engine, realise_links
-from covspec_core.live import LiveSource
-from covspec_core.replay import ReplaySource
-from covspec_core.rounds import RoundAction, RoundResult
 from covspec_core.scenario import KEEP_CONTROLS
-from tests.core.conftest import LEVELS, LIMIT, make_recording, make_scenario
-
-
-def random_action(rng, scenario):
-    return RoundAction(
-        keep=float(rng.choice(scenario.keep_levels)),
-        draft_length=int(rng.choice(scenario.draft_lengths)),
-        branch_width=int(rng.choice(scenario.branch_widths)),
-    )
-
-
-def engines(scenario, pair, requests, recording, temperature):
-    links = realise_links(scenario, 5)
-    replay = ReplaySource(recording, scenario.protocol, 1, gate=scenario.gate)
-
-    def chosen(key):
-        return requests[int(replay.pick(np.array([key], dtype=np.uint64))[0])]
-
-    live = LiveSource(pair, scenario.protocol, temperature, LIMIT, chosen, scenario.gate)
-    return Engine(scenario, links, live), Engine(scenario, links, replay)
+from tests.core.conftest import LEVELS, make_recording, make_scenario
+from tests.core.twins import EVERYTHING, assert_same_round, engines, random_action
 
 
 @pytest.mark.parametrize("keep_control", KEEP_CONTROLS)
@@ -50,9 +26,7 @@ def test_random_actions_give_the_same_rounds_live_and_replayed(
         np.testing.assert_array_equal(statuses[0].values, statuses[1].values)
         action = random_action(rng, scenario)
         results = live.round(action), replay.round(action)
-        for field in fields(RoundResult):
-            one, other = (getattr(result, field.name) for result in results)
-            np.testing.assert_array_equal(one, other, err_msg=f"{field.name} in round {rounds}")
+        assert_same_round(*results, EVERYTHING)
         over, rounds = bool(results[0].session_done[0]), rounds + 1
         if not over:
             statuses = live.status(), replay.status()

@@ -16,7 +16,7 @@ from env.codec import Codec
 from env.play import World
 from env.tokens import Blocks
 from tests.core.conftest import LIMIT, make_pair, make_recording, make_requests, make_scenario
-from tests.core.test_replay_equals_live import engines
+from tests.core.twins import engines
 
 LONGEST = 10
 
