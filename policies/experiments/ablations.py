@@ -48,6 +48,7 @@ class AblationSettings:
         reward: File of ``conf/reward`` to train with.
         studies: Names of an ``algorithm`` and an ``observation`` by study; ``None`` strikes out.
         teachers: Controllers that are judged beside them.
+        threads: Of every training; those of its algorithm if ``None``.
         resume: Folder of an interrupted experiment to go on with.
     """
 
@@ -58,6 +59,7 @@ class AblationSettings:
     reward: str
     studies: Mapping[str, Any]
     teachers: tuple[str, ...] = ()
+    threads: int | None = None
     resume: str | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +88,8 @@ class AblationSettings:
     def algorithm(self, study: str) -> dict[str, Any]:
         """The group ``algorithm`` of a study's trainings."""
         values = layered("algorithm", self.studies[study]["algorithm"])
-        return values | {"total_steps": self.total_steps}
+        threads = values["threads"] if self.threads is None else self.threads
+        return values | {"total_steps": self.total_steps, "threads": threads}
 
 
 def run(config: dict[str, Any]) -> Findings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,13 @@ def test_studies_may_be_trained_with_a_reward_that_is_laid_over_another(config, 
 def test_a_study_struck_out_is_not_chosen():
     asked = AblationSettings(**VALUES, studies=STUDIES | {"history_4": None})
     assert list(asked.chosen) == ["all"]
+
+
+def test_trainings_have_the_threads_that_are_asked_for_or_their_algorithms():
+    asked = AblationSettings(**VALUES, studies=STUDIES)
+    assert asked.algorithm("all") == layered("algorithm", "ppo") | {"total_steps": 512}
+    alone = replace(asked, threads=1)
+    assert alone.algorithm("all") == asked.algorithm("all") | {"threads": 1}
 
 
 def test_files_without_hydra_are_what_hydra_composes():
