@@ -16,22 +16,28 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("numpy", "torch", "transformers", "gymnasium", "stable-baselines3", "hydra-core")
 
 
-def provenance(seed: int, command: str | None = None) -> dict[str, Any]:
+def provenance(seed: int) -> dict[str, Any]:
     """What every figure carries.
 
     Args:
         seed: Of the measurement.
-        command: That made it; the one of this process if ``None``.
     """
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "changed_files": len((_git("status", "--porcelain") or "").splitlines()),
-        "command": command or shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "seed": seed,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "hardware": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
         "time": f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z}",
     }
+
+
+def _command() -> str:
+    """How this process was started: a script by its name, a module as ``python -m``."""
+    module = sys.modules["__main__"].__spec__
+    program = [Path(sys.argv[0]).name] if module is None else ["-m", module.name]
+    return shlex.join(["python", *program, *sys.argv[1:]])
 
 
 def _git(*words: str) -> str | None:

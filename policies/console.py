@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -38,11 +37,6 @@ def clear_end(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         say(f"{name}: stopped at once")
         sys.exit(130)
-
-
-def module_command(name: str) -> str:
-    """The command line of ``python -m policies.<name>``, as figures carry it."""
-    return shlex.join(["python", "-m", f"policies.{name}", *sys.argv[1:]])
 
 
 def run_entry(name: str, main: Callable[[dict[str, Any]], None]) -> None:

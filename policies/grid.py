@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.provenance import provenance
 from policies.algorithms.settings import read_algorithm
-from policies.console import clear_end, composed, module_command, say
+from policies.console import clear_end, composed, say
 from policies.jobs import Job, run_jobs
 from policies.launcher import LauncherSettings, open_launcher
 from policies.runs import alone, write_json
@@ -89,7 +89,7 @@ def _begin(folder: Path, jobs: list[Job]) -> dict[str, Any]:
     with alone(folder):
         if not path.is_file():
             seed = int(jobs[0].config["seed"])
-            made = provenance(seed, module_command("grid"))
+            made = provenance(seed)
             write_json(path, {"provenance": made, "jobs": table})
     found: dict[str, Any] = json.loads(path.read_text())
     known = {name: row["overrides"] for name, row in found["jobs"].items()}

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     from policies.head_figure import draw
 
     draw(said, args.figure)
-    given = sys.argv[1:] if arguments is None else arguments
-    made = provenance(args.seed, shlex.join(["python", "-m", "policies.head_scores", *given]))
+    made = provenance(args.seed)
     found = {
         "split": args.split,
         "requests": len(recording.length),

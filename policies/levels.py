@@ -29,7 +29,6 @@ from env.presets import named_scenario, preset
 from env.rewards import RewardWeights
 from policies.algorithms.models import schedule
 from policies.algorithms.settings import PPOSettings, read_algorithm
-from policies.console import module_command
 from policies.judging import Scores, judge, mean_interval
 from policies.learned import LearnedController
 from policies.training import Trainer
@@ -127,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
             for shown, scores in judged(controller, validation, args.sessions, seed):
                 low, high = mean_interval(scores)
                 print(f"  {scores.speedup.mean():.4f}x [{low:.3f}, {high:.3f}]{shown}", flush=True)
-    print(provenance(0, module_command("levels")))
+    print(provenance(0))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from covspec_core.source import Source
 from env.codec import Codec
 from env.play import World
 from env.presets import RECORDING, named_scenario
-from policies.console import module_command, say
+from policies.console import say
 from policies.factory import TunedOnce
 from policies.learned import load_controller
 from policies.rivals import Threshold, ThresholdSettings
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
         if codec:
             for way, gain in gains(found["learned"], found["tuned_rule"]).items():
                 print(f"{name}, gain of learned over tuned_rule, {way}: {gain}", flush=True)
-    print(provenance(args.seed, module_command("nearness")))
+    print(provenance(args.seed))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ and right answers of the embedded pair against the tokens kept, in and out of di
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,8 +100,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Draw the figures that were asked for and write ``reductions.json`` beside them."""
     args = _parser().parse_args(arguments)
-    given = sys.argv[1:] if arguments is None else arguments
-    made = provenance(args.seed, shlex.join(["python", "-m", "policies.reductions", *given]))
+    made = provenance(args.seed)
     try:
         _check(args)
         _hide_progress()

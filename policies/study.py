@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from covspec_core.provenance import provenance
-from policies.console import clear_end, composed, module_command, say
+from policies.console import clear_end, composed, say
 from policies.grid import split_launcher
 from policies.jobs import run_jobs
 from policies.launcher import open_launcher
@@ -47,7 +47,7 @@ def run_study(
 
 def _write_best(book: Trials, folder: Path) -> Path:
     best = book.best()
-    found = {"provenance": provenance(book.seed, module_command("study")), **best}
+    found = {"provenance": provenance(book.seed), **best}
     write_json(folder / "study.json", found)
     complete = best["trials"]["complete"]
     say(f"best of {complete} complete trials: {best['value']:.3f} ({best['metric']})")

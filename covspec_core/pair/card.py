@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -268,8 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "scores" not in training["acceptance_head"]:
         parser.error("the head must be scored first: python -m policies.head_scores")
     measured = measure(args.pair, tuple(args.questions), args.seed)
-    given = sys.argv[1:] if arguments is None else arguments
-    made = provenance(args.seed, shlex.join(["python", "-m", "covspec_core.pair.card", *given]))
+    made = provenance(args.seed)
     (args.pair / "README.md").write_text(card(measured, training, made))
     for goal, figure, reached in goals(measured):
         print(f"{'yes' if reached else 'NO '}  {goal}: {figure}")

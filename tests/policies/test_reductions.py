@@ -107,7 +107,7 @@ def test_the_command_draws_writes_and_says_where_its_figures_come_from(pair, tmp
     assert {path.name for path in folder.iterdir()} == {"kept.png", "curves.png", "reductions.json"}
     result = json.loads((folder / "reductions.json").read_text())
     assert result["provenance"]["seed"] == 4
-    assert result["provenance"]["command"].startswith("python -m policies.reductions --pair")
+    assert {"commit", "command", "seed", "hardware"} <= set(result["provenance"])
     assert sorted(result["kept"]["orders"]["relevance+cover"]) == list(range(144))
     curves = result["measured"]["curves"]
     assert set(curves) == {"test", "rare"}

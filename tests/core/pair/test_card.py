@@ -45,7 +45,7 @@ SCORES = {
         }
         for what in ("stands", "follows")
     },
-    "provenance": provenance(3, "python -m policies.head_scores"),
+    "provenance": provenance(3) | {"command": "python -m policies.head_scores"},
 }  # fmt: skip
 TRAINED = {
     "target": {
@@ -63,7 +63,9 @@ TRAINED["draft"] = TRAINED["target"]
 
 
 def test_the_card_has_goals_figures_and_where_they_come_from():
-    text = card(measured(few=0.62), TRAINED, provenance(7, "python -m covspec_core.pair.card"))
+    text = card(
+        measured(few=0.62), TRAINED, provenance(7) | {"command": "python -m covspec_core.pair.card"}
+    )
     assert "| draft alone clearly worse, by at least 10 points | 40.0% | yes |" in text
     assert "| covspec | 0.900 | 0.900 | 0.900 | 0.900 | 0.620 | 0.600 | 0.600 |" in text
     assert "`python -m covspec_core.pair.card`, seed 7" in text
