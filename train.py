@@ -10,19 +10,30 @@ from typing import Any
 from policies.console import run_entry, say
 from policies.training_run import TrainingRun, open_run
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt:
-    """Asks a training to stop after the rollout in hand; a second Ctrl-C stops at once."""
+    """Within it, a signal asks to stop after the rollout in hand; a second one stops at once."""
 
     def __init__(self) -> None:
         self.asked = False
-        signal.signal(signal.SIGINT, self._ask)
-        signal.signal(signal.SIGTERM, self._ask)
+
+    def __enter__(self) -> Interrupt:
+        self._usual = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         say("stopping after this rollout; once more to stop at once")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._restore()
 
 
 def main(config: dict[str, Any]) -> None:
@@ -32,8 +43,9 @@ def main(config: dict[str, Any]) -> None:
 
 
 def _train(run: TrainingRun) -> None:
-    interrupt = Interrupt()
-    if not run.train(lambda: interrupt.asked):
+    with Interrupt() as interrupt:
+        finished = run.train(lambda: interrupt.asked)
+    if not finished:
         say(f"interrupted; go on with: python train.py resume={run.folder}")
         raise SystemExit(130)
     report = run.judge()

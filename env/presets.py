@@ -58,6 +58,8 @@ CHANNELS: dict[str, type] = {
     "mahimahi": MahimahiLink,
 }
 
+COMPOSED = ("links", "parts", "train_on")
+"""What a file of ``conf/scenario`` holds beside the fields of a scenario."""
 UNSET = "???"
 """Hydra's mark in a file for a value that the user has to give."""
 _ENVIRONMENT = re.compile(r"\$\{oc\.env:(\w+),null\}")
@@ -219,13 +221,14 @@ def named_scenario(
     protocol_name: str = "decoupled",
     **choices: Any,
 ) -> Scenario:
-    """A scenario from the names of configuration files.
+    """A scenario from the names of configuration files, other choices as in every run.
 
     Args:
         link: A file of ``conf/link``, or several, mixed in equal shares.
         profile: A file of ``conf/profile``.
         protocol_name: A file of ``conf/protocol``.
-        **choices: Other fields of :class:`~covspec_core.scenario.Scenario`.
+        **choices: Fields of :class:`~covspec_core.scenario.Scenario` instead of those of
+            ``conf/scenario/base.yaml``.
 
     Raises:
         InvalidSetting: If a name is unknown or a value is wrong.
@@ -233,4 +236,5 @@ def named_scenario(
     names = [link] if isinstance(link, str) else link
     links = {name: preset("link", name) for name in names}
     kind = preset("protocol", protocol_name)
-    return build_scenario(preset("profile", profile), links, kind, **choices)
+    base = {k: v for k, v in preset("scenario", "base").items() if k not in COMPOSED}
+    return build_scenario(preset("profile", profile), links, kind, **base | choices)

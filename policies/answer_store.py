@@ -6,15 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from covspec_core.errors import RunConflict
 from policies.answers import Row
 from policies.model_settings import ModelSettings
-from policies.runs import write_json, write_text
+from policies.runs import MADE, write_json, write_text
 from policies.systems import System
 
-MADE: Final = "made.json"
 Place = tuple[str, int]
 """Set and number of a question."""
 

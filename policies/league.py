@@ -20,7 +20,7 @@ from policies.rivals import (
     Threshold,
     ThresholdSettings,
 )
-from policies.rules import AdaptiveRule, Fixed, Foresight, RuleSettings
+from policies.rules import AdaptiveRule, Fixed, Foresight, ForesightSettings, RuleSettings
 from policies.stops import (
     AdaEdl,
     AdaEdlSettings,
@@ -53,7 +53,7 @@ class Rule:
 RULES: dict[str, Rule] = {
     "fixed": Rule(lambda scenario, action: Fixed(action), RoundAction, grid=search.fixed),
     "rule": Rule(AdaptiveRule, RuleSettings, search.rule),
-    "foresight": Rule(Foresight, RuleSettings, search.rule),
+    "foresight": Rule(Foresight, ForesightSettings, search.foresight),
     "foresight_stop": Rule(ForesightStop, ForesightStopSettings, search.foresight_stop),
     "hugging_face": Rule(HuggingFace, HuggingFaceSettings, search.hugging_face),
     "goodput": Rule(Goodput, GoodputSettings, search.goodput),

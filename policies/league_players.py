@@ -20,10 +20,11 @@ from policies.runs import write_json
 from policies.settings import ControllerSettings, TuningSettings
 from policies.tuning import tune
 
-LEAGUE_ONLY: Final = ("experiment", "output", "controllers")
-"""Parts of a composed configuration that a training does not take over."""
-UNTOLD: Final = ("runs_dir", "name", "seed", "tensorboard", "wandb", "launcher")
-"""Parts that it takes over and that do not tell one kind of training from another."""
+NOT_TRAINING: Final = (
+    "experiment", "output", "controllers", "runs_dir", "name", "resume", "seed", "tensorboard",
+    "wandb", "launcher",
+)  # fmt: skip
+"""Parts of a composed configuration that do not tell one kind of training from another."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -112,18 +113,23 @@ def with_constants(
 def training_configs(config: Mapping[str, Any], seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Configuration of one training a seed, as ``train.py`` would compose it.
 
-    A run's name has a digest of its settings: the same settings find the same folder, and others
-    never meet it.
+    A run's name has a digest of its settings: a league that goes on finds what it trained, and
+    other settings never meet it.
     """
-    own = {key: value for key, value in config.items() if key not in LEAGUE_ONLY}
+    own = {key: value for key, value in config.items() if key not in ("experiment", "output")}
     own["algorithm"] = config["algorithm"] | {"threads": 1}
-    own["launcher"] = asdict(LauncherSettings())
-    told = {k: v for k, v in own.items() if k not in UNTOLD}
-    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
+    own |= {"launcher": asdict(LauncherSettings()), "controllers": []}
+    told = json.dumps(kind_of(own), sort_keys=True)
+    name = hashlib.sha256(told.encode()).hexdigest()[:10]
     return [
-        own | {"seed": seed, "name": f"league_{name}_seed{seed}", "resume": None, "controllers": []}
-        for seed in seeds
+        own | {"seed": seed, "name": f"learned_{name}_seed{seed}", "resume": None} for seed in seeds
     ]
+
+
+def kind_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one kind of training from another in its configuration."""
+    told = {key: value for key, value in config.items() if key not in NOT_TRAINING}
+    return told | {"judging": config["judging"]["validation_sessions"]}
 
 
 def policy_of(config: Mapping[str, Any]) -> Path:
@@ -148,7 +154,7 @@ def trained(
 ) -> list[Path]:
     """Folders of the controllers, one a configuration; finished trainings stay as they are."""
     left = [c for c in configs if not (policy_of(c) / "controller.json").is_file()]
-    for _ in watched("training", train, left, launcher, lambda c, _: f"seed {c['seed']}", say):
+    for _ in watched("training", train, left, launcher, lambda c, _: str(c["name"]), say):
         pass
     return [policy_of(config) for config in configs]
 

@@ -11,7 +11,8 @@ than taken from their ``rliable``, which draws neither of the two levels so.
 
 A session draws its requests with replacement from those of a split, so intervals speak of the
 speed on these requests. To speak of all that might be asked they would have to be wider, at most
-``sqrt(1 + draws / requests)`` times: by two thirds for 1,024 draws from 600 requests.
+``sqrt(1 + draws / requests)`` times: by two thirds for 1,024 draws from 600 requests. The same
+holds of links: sessions draw from ``link_rows`` realisations of each, and from measured traces.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 from covspec_core.errors import InvalidSetting
 from covspec_core.scenario import Scenario
 from env.codec import Codec
-from env.presets import build, build_scenario, preset
+from env.presets import COMPOSED, build, build_scenario, preset
 from policies.console import say
 
 ROUNDS = (
@@ -45,9 +45,7 @@ class Part:
         unknown = sorted(set(self.links) - set(links))
         if unknown:
             raise InvalidSetting(f"links of a part must be among {sorted(links)}, got {unknown}")
-        choices = {
-            k: v for k, v in values["scenario"].items() if k not in ("links", "parts", "train_on")
-        }
+        choices = {k: v for k, v in values["scenario"].items() if k not in COMPOSED}
         own = {"device_factor": self.device_factor, "edge_factor": self.edge_factor}
         profile = values["profile"] if self.base is None else preset("profile", self.base)
         return build_scenario(

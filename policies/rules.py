@@ -22,7 +22,7 @@ class Fixed:
     """
 
     def __init__(self, action: RoundAction) -> None:
-        self.action = action
+        self.action, self.foresees = action, action.chance_stop > 0
 
     def begin(self, size: int) -> None:
         """Nothing to forget."""
@@ -99,6 +99,19 @@ class RuleSettings:
             raise InvalidSetting(
                 f"rule needs 0 <= shortest <= longest, got {self.shortest} and {self.longest}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class ForesightSettings(RuleSettings):
+    """Constants of foresight: the rule's, the edge alone and long drafts allowed.
+
+    Attributes:
+        shortest: 0 allows the edge alone.
+        longest: Longest draft.
+    """
+
+    shortest: int = 0
+    longest: int = 10
 
 
 class AdaptiveRule:

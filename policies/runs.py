@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from covspec_core.errors import FolderInUse, RunConflict
+from covspec_core.provenance import provenance
 
 
 def new_run(runs_dir: Path, name: str | None, label: str) -> Path:
@@ -86,6 +87,18 @@ def point_latest(folder: Path) -> None:
     fresh = folder.parent / f".latest-{os.getpid()}"
     fresh.symlink_to(folder.name)
     fresh.replace(link)
+
+
+MADE: Final = "made.json"
+
+
+def note_process(folder: Path, seed: int) -> list[dict[str, Any]]:
+    """Note who works in a folder; the provenance of every process that did, this one last."""
+    path = folder / MADE
+    made = json.loads(path.read_text())["provenance"] if path.is_file() else []
+    made.append(provenance(seed))
+    write_json(path, {"provenance": made})
+    return made
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from policies.rivals import (
     HuggingFaceSettings,
     ThresholdSettings,
 )
-from policies.rules import RuleSettings
+from policies.rules import ForesightSettings, RuleSettings
 from policies.stops import AdaEdlSettings, ForesightStopSettings, SpecDecPPSettings, SvipSettings
 
 if TYPE_CHECKING:
@@ -133,6 +133,11 @@ def specdec_pp(trial: Trial, scenario: Scenario) -> SpecDecPPSettings:
         shortest=trial.suggest_categorical("shortest", [0, 1]),
         longest=longest,
     )
+
+
+def foresight(trial: Trial, scenario: Scenario) -> ForesightSettings:
+    """Constants of foresight."""
+    return ForesightSettings(**asdict(rule(trial, scenario)))
 
 
 def foresight_stop(trial: Trial, scenario: Scenario) -> ForesightStopSettings:

@@ -17,7 +17,7 @@ from covspec_core.rounds import Actions, Ints, Status
 from covspec_core.scenario import Scenario
 from covspec_core.source import Stops
 from policies.lengths import LengthRule, Seen, check_range, check_share
-from policies.rules import Foresight, RuleSettings
+from policies.rules import Foresight, ForesightSettings, RuleSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,17 +185,13 @@ class SpecDecPP(LengthRule):
 
 
 @dataclass(frozen=True, slots=True)
-class ForesightStopSettings(RuleSettings):
+class ForesightStopSettings(ForesightSettings):
     """Constants of foresight with a stop: foresight's, and SpecDec++'s.
 
     Attributes:
-        shortest: 0 allows the edge alone.
-        longest: Longest draft.
         stop: Largest chance of a rejection that is risked.
     """
 
-    shortest: int = 0
-    longest: int = 10
     stop: float = 0.7
 
     def __post_init__(self) -> None:

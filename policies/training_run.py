@@ -168,10 +168,20 @@ class TrainingRun:
             "level": self._settings.level,
             "training_seconds": self._trainer.progress.seconds,
             "validation_worth": self._trainer.progress.best,
-            "regimes": list(self._settings.regimes),
-            "protocol": "+".join(dict.fromkeys(s.protocol.name for s in self._settings.mix)),
+            "trained_on": self._trained_on(),
         }
         return self._trainer.controller(meta)
+
+    def _trained_on(self) -> dict[str, list[str]]:
+        """Names of the links and parts of the training mix, and its protocols."""
+        scenario = self._config["scenario"]
+        own = scenario["train_on"] or scenario
+        protocols = dict.fromkeys(s.protocol.name for s in self._settings.mix)
+        return {
+            "links": list(own["links"]),
+            "parts": list(own["parts"]),
+            "protocols": list(protocols),
+        }
 
     def judge(self) -> Path:
         """Judge all controllers on held-out links and requests; the path of the report."""

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from covspec_core.randomness import mix
 from env.play import Observations
 from env.vector import CoVSpecVectorEnv
 from env.views import VIEWS
@@ -100,9 +101,13 @@ class SB3VecEnv(Batched):
         return observations if self._whole else observations[..., self._columns]
 
     def reset(self) -> Observations:
-        """Begin new sessions; the seed given to :meth:`seed` is used once."""
+        """Begin new sessions; the seed given to :meth:`seed` is used once.
+
+        Environments count seeds up from row to row. So that trainings of neighbouring seeds do not
+        play each other's sessions, it is spread over all numbers first.
+        """
         seed = self._seeds[0]
-        observations, _ = self.env.reset(seed=None if seed is None else int(seed))
+        observations, _ = self.env.reset(seed=None if seed is None else int(mix(int(seed), 0)))
         self._reset_seeds()
         self._clear()
         return self._memory.add(self._shown(observations))

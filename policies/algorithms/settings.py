@@ -51,7 +51,6 @@ class Settings:
         num_envs: Sessions side by side.
         rollout_steps: Rounds per session until the next update or, with a replay buffer, until
             the next look at the figures.
-        batch_size: Rounds per minibatch.
         learning_rate: At the start; falls linearly to a twentieth.
         gamma: Discount per round.
         hidden: Units of each hidden layer, of every network alike.
@@ -64,7 +63,6 @@ class Settings:
     total_steps: int
     num_envs: int = 1024
     rollout_steps: int = 32
-    batch_size: int = 2048
     learning_rate: float = 1e-3
     gamma: float = 0.98
     hidden: tuple[int, ...] = (64, 64)
@@ -108,6 +106,7 @@ class PPOSettings(Settings):
     remembers (LSTM for policy and value each).
 
     Attributes:
+        batch_size: Rounds per minibatch.
         epochs: Passes over a rollout.
         gae_lambda: Of the generalised advantage.
         clip_range: Of the probability ratio.
@@ -119,6 +118,7 @@ class PPOSettings(Settings):
         lstm_units: Of ``recurrent_ppo``.
     """
 
+    batch_size: int = 2048
     epochs: int = 6
     gae_lambda: float = 0.9
     clip_range: float = 0.2
@@ -171,11 +171,13 @@ class ReplaySettings:
     """What algorithms that learn from a replay buffer have.
 
     Attributes:
+        batch_size: Rounds per minibatch.
         buffer_rounds: Rounds in the replay buffer.
         learning_starts: Rounds before the first update.
         updates: Minibatches after every step of all sessions.
     """
 
+    batch_size: int = 2048
     buffer_rounds: int = 200_000
     learning_starts: int = 20_000
     updates: int = 4

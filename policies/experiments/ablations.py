@@ -6,17 +6,16 @@ within a training. Studies of one seed play the same sessions, so gains are pair
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 from covspec_core.errors import InvalidSetting, RunConflict
-from covspec_core.provenance import provenance
 from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.play import World
@@ -26,14 +25,13 @@ from policies.console import say
 from policies.experiments import Findings
 from policies.factory import TunedOnce, make_controller
 from policies.judging import Scores, gain
+from policies.launcher import Launcher, open_launcher
+from policies.league_players import kind_of, trained
 from policies.learned import LearnedController, load_controller
 from policies.memory import ObservationSettings
 from policies.report import ALL, judge_all, table
-from policies.runs import claimed, new_run, write_json, write_text
+from policies.runs import claimed, new_run, note_process, write_json, write_text
 from policies.settings import RunSettings, layered, read_run
-from policies.training_run import open_run
-
-POLICY: Final = "policy"
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,18 @@ def run(config: dict[str, Any]) -> Findings:
     for name in asked.chosen:
         read_run(_of_training(config, asked, name, asked.seeds[0], Path()))
     folder = _folder(config, asked)
-    with claimed(folder):
-        for seed in asked.seeds:
-            for name in asked.chosen:
-                _trained(_of_training(config, asked, name, seed, folder), folder)
-        findings = _findings(_judged(settings, asked, folder), asked, settings.seed)
+    with claimed(folder), open_launcher(settings.launcher) as launcher:
+        made = note_process(folder, settings.seed)
+        trainings = [
+            _of_training(config, asked, name, seed, folder)
+            for seed in asked.seeds
+            for name in asked.chosen
+        ]
+        for training in trainings:
+            _require_same(folder / training["name"], training)
+        trained(trainings, launcher, say)
+        studies = _judged(settings, asked, folder, launcher)
+        findings = _findings(studies, asked, made)
         write_json(folder / "ablations.json", findings.values)
         write_text(folder / "ablations.md", findings.text)
     say(f"report: {folder / 'ablations.md'}")
@@ -142,24 +147,15 @@ def _of_training(
     }
 
 
-def _trained(config: dict[str, Any], folder: Path) -> None:
-    """Train, go on with a training, or leave it as it is once it has come to its end."""
-    own = folder / config["name"]
-    if (own / "config.yaml").is_file():
-        _require_same(own, config)
-        if (own / POLICY / "controller.json").is_file():
-            return
-        config = config | {"resume": str(own)}
-    with open_run(config) as training:
-        training.train(lambda: False)
-
-
 def _require_same(own: Path, config: Mapping[str, Any]) -> None:
-    written = yaml.safe_load((own / "config.yaml").read_text())
-    for name in ("algorithm", "observation", "reward", "scenario", "profile", "protocol", "seed"):
-        if written[name] != config[name]:
+    """What was begun before must be the training that is asked for."""
+    if not (own / "config.yaml").is_file():
+        return
+    written = kind_of(yaml.safe_load((own / "config.yaml").read_text()))
+    for name, value in kind_of(config).items():
+        if written[name] != value:
             raise RunConflict(
-                f"{own} was trained with {name}={written[name]}, now asked for {config[name]}"
+                f"{own} was trained with {name}={written[name]}, now asked for {value}"
             )
 
 
@@ -177,7 +173,9 @@ class Study(NamedTuple):
     seconds: float
 
 
-def _judged(settings: RunSettings, asked: AblationSettings, folder: Path) -> dict[str, Study]:
+def _judged(
+    settings: RunSettings, asked: AblationSettings, folder: Path, launcher: Launcher
+) -> dict[str, Study]:
     """Every study and every teacher on the same sessions."""
     recording, seed = settings.model.recorded(), settings.seed
     worlds = {
@@ -185,10 +183,10 @@ def _judged(settings: RunSettings, asked: AblationSettings, folder: Path) -> dic
         for regime, scenario in settings.regimes.items()
     }
     tuned = TunedOnce.of(settings, recording, say)
-    judging = worlds, settings.judging.sessions, seed, say
+    judging = worlds, settings.judging.sessions, seed, say, launcher
     found = {}
     for name in asked.chosen:
-        runs = [folder / f"{name}_seed{each}" / POLICY for each in asked.seeds]
+        runs = [folder / f"{name}_seed{each}" / "policy" for each in asked.seeds]
         judged = judge_all({run.parent.name: partial(_loaded, run) for run in runs}, *judging)
         took = [load_controller(run).meta["training_seconds"] for run in runs]
         found[name] = _study([by[ALL] for by in judged.values()], float(np.mean(took)))
@@ -209,9 +207,10 @@ def _study(seeds: list[Scores], seconds: float) -> Study:
     return Study(whole, [float(each.speedup.mean()) for each in seeds], seconds)
 
 
-def _findings(studies: Mapping[str, Study], asked: AblationSettings, seed: int) -> Findings:
-    reference = studies[asked.reference].scores
-    made, values = provenance(seed), {}
+def _findings(
+    studies: Mapping[str, Study], asked: AblationSettings, made: Sequence[dict[str, Any]]
+) -> Findings:
+    reference, values, seed = studies[asked.reference].scores, {}, made[-1]["seed"]
     for name, study in studies.items():
         values[name] = {
             "speedup": float(study.scores.speedup.mean()),
@@ -219,10 +218,13 @@ def _findings(studies: Mapping[str, Study], asked: AblationSettings, seed: int) 
             "training_s": study.seconds,
             "over_reference": gain(study.scores, reference, seed),
         }
-    return Findings({"provenance": made, "studies": values}, _page(made, values, asked))
+    found = {"provenance": made[-1], "earlier": [*made[:-1]], "studies": values}
+    return Findings(found, _page(made, values, asked))
 
 
-def _page(made: Mapping[str, Any], values: Mapping[str, Any], asked: AblationSettings) -> str:
+def _page(
+    made: Sequence[Mapping[str, Any]], values: Mapping[str, Any], asked: AblationSettings
+) -> str:
     rows = [
         [
             name,
@@ -238,8 +240,11 @@ def _page(made: Mapping[str, Any], values: Mapping[str, Any], asked: AblationSet
     lines = [
         "# What learning needs",
         "",
-        f"`{made['command']}` at commit `{made['commit'][:12]}`"
-        f" ({made['changed_files']} changed files), {made['hardware']}.",
+        *(
+            f"`{each['command']}` at commit `{each['commit'][:12]}`"
+            f" ({each['changed_files']} changed files), {each['hardware']}."
+            for each in made
+        ),
         "",
         f"Trained on {asked.total_steps:,} rounds each, {len(asked.seeds)} seeds; speed over",
         "edge-only, mean over seeds and sessions, which are the same for all.",

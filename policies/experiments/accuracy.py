@@ -24,13 +24,13 @@ from policies.accuracy_report import (
     groups_of,
     summary,
 )
-from policies.answer_store import MADE, AnswerStore
+from policies.answer_store import AnswerStore
 from policies.answers import SETS, Task, answered
 from policies.console import say
 from policies.experiments import Findings
 from policies.mixes import read_scenarios
 from policies.model_settings import ModelSettings
-from policies.runs import claimed, new_run, write_json, write_text
+from policies.runs import MADE, claimed, new_run, write_json, write_text
 from policies.settings import read_seed
 from policies.systems import System, read_systems
 

@@ -6,16 +6,15 @@ other settings takes over what they do not touch.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from covspec_core.errors import RunConflict
-from covspec_core.provenance import ROOT, provenance
+from covspec_core.provenance import ROOT
 from env.presets import UNSET, build
 from policies import league_players as players
 from policies.console import say
@@ -27,10 +26,9 @@ from policies.league_pieces import Match, Piece, Todo, Told, oracle_refuses, pla
 from policies.league_regimes import Regimes, grouped_regimes
 from policies.league_report import Played, Results, build_findings
 from policies.league_settings import LEARNED, LeagueSettings
-from policies.runs import claimed, new_run, write_json, write_text
+from policies.runs import MADE, claimed, new_run, note_process, write_json, write_text
 from policies.settings import ControllerSettings, RunSettings, read_run
 
-MADE: Final = "made.json"
 Members = Mapping[str, Sequence[ControllerSettings]]
 """Controllers by name, one for each training seed."""
 
@@ -70,7 +68,7 @@ def run(config: dict[str, Any]) -> Findings:
         players.finished(name, folders)
     began, folder = monotonic(), _folder(config, settings)
     with claimed(folder):
-        made = _note(folder, provenance(own.seed))
+        made = note_process(folder, own.seed)
         say(f"league: {folder}; if interrupted, experiment.resume={folder} goes on")
         report = {"provenance": made[-1], "earlier": made[:-1], "config": config}
         with open_launcher(own.launcher) as launcher:
@@ -87,14 +85,6 @@ def _folder(config: Mapping[str, Any], settings: LeagueSettings) -> Path:
     if not (folder / MADE).is_file():
         raise RunConflict(f"{folder} holds no league to go on with")
     return folder
-
-
-def _note(folder: Path, made: dict[str, Any]) -> list[dict[str, Any]]:
-    """Provenance of every process that worked in a folder, this one last."""
-    path = folder / MADE
-    known = json.loads(path.read_text())["provenance"] if path.is_file() else []
-    write_json(path, {"provenance": [*known, made]})
-    return [*known, made]
 
 
 def played(league: League) -> dict[str, Any]:
@@ -137,7 +127,8 @@ def _members(league: League, constants: Mapping[str, Any]) -> Members:
     members: dict[str, list[ControllerSettings]] = {}
     if settings.seeds:
         seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
-        configs = players.training_configs(league.config, seeds)
+        own = {**league.config, "runs_dir": str(league.folder)}
+        configs = players.training_configs(own, seeds)
         members[LEARNED] = _learned(LEARNED, players.trained(configs, league.launcher, say))
     for name, folders in settings.finished.items():
         members[name] = _learned(name, players.finished(name, folders))

@@ -99,7 +99,7 @@ def test_within_a_request_masks_leave_the_keep_level_at_hand():
         assert masks[:levels].sum() == (levels if fresh else 1)
         if not fresh:
             assert masks[2]
-        if env.step(np.array([2, 3, 1]))[2]:
+        if env.step(np.array([2, 3, 1, 0]))[2]:
             break
 
 
@@ -113,7 +113,9 @@ def test_what_a_mask_leaves_out_changes_nothing():
         length, width = rng.integers((9, 4))
         keep = rng.choice(np.flatnonzero(masks))
         anything = keep if masks.all() else rng.integers(masks.size)
-        ours, theirs = kept.step([keep, length, width]), other.step([anything, length, width])
+        ours, theirs = (
+            env.step([own, length, width, 0]) for env, own in ((kept, keep), (other, anything))
+        )
         np.testing.assert_array_equal(ours[0], theirs[0])
         assert ours[1:4] == theirs[1:4]
         if ours[2]:

@@ -69,7 +69,11 @@ def random_network(codec, seed=0, hidden=16):
         (rng.normal(0, 1, shape).astype(np.float32), rng.normal(0, 1, shape[1]).astype(np.float32))
         for shape in pairwise(sizes)
     ]
-    return controller_of(codec, Network(layers), {"regimes": ["toy"], "protocol": "coupled"})
+    return controller_of(
+        codec,
+        Network(layers),
+        {"trained_on": {"links": ["toy"], "parts": [], "protocols": ["coupled"]}},
+    )
 
 
 def make_trainer(

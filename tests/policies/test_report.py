@@ -156,4 +156,7 @@ def test_a_card_shows_the_measured_results(report, controllers, tmp_path):
     card = (tmp_path / "README.md").read_text()
     for regime, figures in report["controllers"]["learned"].items():
         assert f"| {regime} | {figures['speedup']:.3f} |" in card
-    assert "trained on: toy; protocol `coupled`; 12 s" in card
+    assert (
+        "- trained on links: toy\n- trained on protocols: coupled\n- training took 12 s\n" in card
+    )
+    assert "trained on parts" not in card

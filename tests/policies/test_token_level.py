@@ -52,7 +52,7 @@ def shaken(trainer, seed=1):
     with torch.no_grad():
         for parameter in trainer.model.policy.parameters():
             parameter.normal_(0.0, 0.5) if parameter.ndim > 1 else parameter.zero_()
-    return trainer.controller({"regimes": ["toy"]}, trainer.network())
+    return trainer.controller({}, trainer.network())
 
 
 def seconds_in_the_environment(world, controller, sessions, seed):

@@ -8,6 +8,7 @@ from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_suppo
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+from covspec_core.randomness import mix
 from env.single import CoVSpecEnv
 from env.vector import CoVSpecVectorEnv
 from policies.vec_env import RunningCost, SB3VecEnv
@@ -36,7 +37,7 @@ def test_it_is_a_vec_env_with_the_spaces_of_one_session(envs):
 def test_every_episode_equals_that_of_a_single_environment(envs, recording):
     envs.seed(7)
     single = CoVSpecEnv(toy_scenario(), recording=recording)
-    observation, _ = single.reset(seed=7 + 2)
+    observation, _ = single.reset(seed=int(mix(7, 0)) + 2)
     observations = envs.reset()
     returns, length, rng = 0.0, 0, np.random.default_rng(0)
     while True:
@@ -55,6 +56,15 @@ def test_every_episode_equals_that_of_a_single_environment(envs, recording):
     assert infos[2]["episode"]["speedup"] == pytest.approx(info["speedup"])
     assert returns == pytest.approx(-1 / info["speedup"])
     np.testing.assert_array_equal(observations[2], single.reset()[0])
+
+
+def test_batches_of_neighbouring_seeds_share_no_session(envs):
+    keys = []
+    for seed in (7, 8):
+        envs.seed(seed)
+        envs.reset()
+        keys.append(envs.env.play.sessions.all_request_keys(np.arange(SIZE)))
+    assert not np.isin(*keys).any()
 
 
 def test_infos_belong_to_their_sessions(envs):
