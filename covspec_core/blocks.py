@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from covspec_core import verification as ver
 from covspec_core.forecast import Forecast
 from covspec_core.models.protocol import Outputs
-from covspec_core.randomness import gumbel, uniform
+from covspec_core.randomness import DRAW, gumbel, uniform
 from covspec_core.rounds import Floats
 from covspec_core.source import Facts, as_float16
 from covspec_core.wire import LawFormat
-
-DRAW, JUDGE, REDRAW, BONUS, REST = range(5)
-"""What an addressed uniform number decides at a position."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from covspec_core import verification as ver
 from covspec_core.acceptance import GRID
-from covspec_core.blocks import NO_ENDS, REDRAW, REST, Block, Ends, Sampler
+from covspec_core.blocks import NO_ENDS, Block, Ends, Sampler
 from covspec_core.errors import BrokenMessage, OutOfMemory
 from covspec_core.models.protocol import Context, Outputs, Prompt, VisionLanguageModel
+from covspec_core.randomness import REDRAW, REST
 from covspec_core.source import as_float16
 from covspec_core.wire import Draft, LawMessage, Verdict, WireProtocol, Wish
 

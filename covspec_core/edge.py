@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from covspec_core import verification as ver
-from covspec_core.blocks import BONUS, JUDGE, REDRAW, Sampler
+from covspec_core.blocks import Sampler
 from covspec_core.models.protocol import Context, Prompt, VisionLanguageModel
-from covspec_core.randomness import uniform
+from covspec_core.randomness import BONUS, JUDGE, REDRAW, uniform
 from covspec_core.wire import Draft, LawMessage, Top, Verdict, WireProtocol, Wish
 
 

@@ -124,7 +124,7 @@ def _fit(
     weights = [torch.randn(a, b, generator=generator) / a**0.5 for a, b in pairwise(sizes)]
     biases = [torch.zeros(size) for size in sizes[1:]]
     parameters = [tensor.requires_grad_() for tensor in (*weights, *biases)]
-    optimizer = torch.optim.AdamW(parameters, 3e-3, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(parameters, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 6e-3, epochs=course.epochs, steps_per_epoch=-(-len(inputs) // BATCH)
     )

@@ -20,6 +20,7 @@ from covspec_core.forecast import Forecast
 from covspec_core.models.protocol import Outputs
 from covspec_core.request import Pair, Prompts, Request
 from covspec_core.rounds import CHANCES, Bools, Floats, Ints, Keys
+from covspec_core.scenario import require_gate
 from covspec_core.source import (
     Ahead,
     Drafted,
@@ -67,6 +68,7 @@ class LiveSource:
         gate: str = "block",
         truncation: ver.Truncation = ver.WHOLE,
     ) -> None:
+        require_gate(gate)
         self._pair, self._kind, self._gate = pair, kind, gate
         self._temperature, self._limit, self._requests = temperature, limit, requests
         self._truncation, self._terms = truncation, wire.Terms(kind, pair.draft.vocab_size)
@@ -115,12 +117,16 @@ class LiveSource:
         if keep[0] != self._keep:
             self._keep, self._has_read = float(keep[0]), False
 
-    def _reader(self) -> Device:
-        """The device, which has read the prompt; one that never drafts need not."""
+    def read_prompt(self) -> None:
+        """Let the device read the prompt, if it has not; one that never drafts need not."""
         if not self._has_read:
             prompt, kept = self.prompts.seen(self._keep)
             self.device.start(prompt, self._sampler, kept)
             self._has_read = True
+
+    def _reader(self) -> Device:
+        """The device, which has read the prompt."""
+        self.read_prompt()
         return self.device
 
     def draft(self, place: Place, length: Ints, sure: Floats, stops: Stops) -> Drafted:

@@ -16,6 +16,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _MANTISSA_SHIFT, _ULP = np.uint64(11), 2.0**-53
+DRAW, JUDGE, REDRAW, BONUS, REST = range(5)
+"""What an addressed number decides at a position of a text."""
 
 
 def streams(seed: int, *names: str) -> dict[str, np.random.Generator]:

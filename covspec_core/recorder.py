@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from covspec_core import verification as ver
 from covspec_core.acceptance import AcceptanceHead, standing, token_features
-from covspec_core.blocks import REST, Sampler
+from covspec_core.blocks import Sampler
 from covspec_core.edge import Edge
 from covspec_core.errors import InvalidSetting
 from covspec_core.forecast import Forecast
 from covspec_core.head_fit import Examples
 from covspec_core.models.protocol import Outputs, Prompt, VisionLanguageModel
+from covspec_core.randomness import REST
 from covspec_core.recording import (
+    FAR,
     FORMAT,
     LEVEL_COLUMNS,
     REQUEST_COLUMNS,
@@ -32,8 +34,6 @@ from covspec_core.wire import PROTOCOLS
 Row = dict[str, NDArray[Any]]
 FRESH, REFUSED = REST + 1, REST + 2
 """What an addressed uniform number decides here, beside what it decides in a round."""
-FAR = 255
-"""Rank that stands for itself and everything beyond."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -47,9 +47,11 @@ LEVEL_COLUMNS = {
     "agreement": np.float16,
     "settled": np.float32,
 }
+FAR = 255
+"""Rank that stands for itself and everything beyond."""
 DRAWN_COLUMNS = ("drawn", "drawn_shared", "drawn_refused")
 LATER_COLUMNS = frozenset(("agreement", "settled"))
-"""Added since the format was fixed: older recordings lack them, and say so when asked."""
+"""A drawn stream lacks them (:mod:`covspec_core.stream`), and says so when asked."""
 REQUEST_COLUMNS = {
     "length": np.int32,
     "key": np.uint64,

@@ -27,7 +27,8 @@ def _record(floats: str = "", ints: str = "", keys: str = "", bools: str = "") -
 
 
 SESSION = _record(
-    floats="now_s request_s device_ready_s edge_ready_s offset_s device_factor edge_factor keep "
+    floats="now_s request_s device_ready_s edge_ready_s reading_s upload_s offset_s device_factor "
+    "edge_factor keep "
     "acceptance "
     "hit_rate rtt_s margin margin_mean entropy entropy_mean mean_log_up mean_log_down "
     + " ".join(STATISTICS),
@@ -35,7 +36,9 @@ SESSION = _record(
     keys="seed key",
     bools="streaming owed awake",
 )
-"""Where a session stands; :class:`covspec_core.sessions.Sessions` says what the columns mean."""
+"""Where a session stands; :class:`covspec_core.sessions.Sessions` says what the columns mean. No
+round was charged yet for the energy of ``reading_s``, seconds in which the device reads a prompt,
+and of ``upload_s``, those in which the radio sends an image."""
 
 _TYPES = {"Floats": np.float64, "Ints": np.int64, "Bools": np.bool_}
 _ASKED = _record("sure entropy_stop chance_stop", "asked width", "", "give_up")

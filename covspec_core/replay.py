@@ -20,6 +20,7 @@ from covspec_core.kernels import kernel
 from covspec_core.recording import Recording
 from covspec_core.records import JUDGED, SESSION, TEXT, TOKEN, Records, status_rows
 from covspec_core.rounds import CHANCES, STATUS_FIELDS, Bools, Floats, Ints, Keys
+from covspec_core.scenario import require_gate
 from covspec_core.source import Ahead, Place, Requests, Within
 from covspec_core.verification import accept_probability
 from covspec_core.wire import WireProtocol
@@ -49,12 +50,14 @@ class ReplaySource:
 
     Raises:
         BrokenRecording: If the recording lacks what the gate or the protocol reads.
-        InvalidSetting: If the protocol rounds laws: acceptances are recorded for exact ones.
+        InvalidSetting: If there is no such gate, or the protocol rounds laws: acceptances are
+            recorded for exact ones.
     """
 
     def __init__(
         self, recording: Recording, kind: WireProtocol, size: int, *, gate: str = "block"
     ) -> None:
+        require_gate(gate)
         _check_laws(recording, kind)
         self._recording = recording
         self._keeps = np.asarray(recording.keep_levels)
@@ -75,6 +78,8 @@ class ReplaySource:
 
     @astray.setter
     def astray(self, facts: str) -> None:
+        if facts not in ASTRAY:
+            raise InvalidSetting(f"astray must be one of {ASTRAY}, got {facts!r}")
         self._judged["strays"] = facts == ASTRAY[0]
 
     def pick(self, keys: Keys) -> Ints:
@@ -164,7 +169,7 @@ class ReplaySource:
 
 
 Late = tuple[int, float]
-"""The first session that waits too long and its seconds, or -1."""
+"""Place of the first session that waits too long and its seconds, or -1."""
 
 
 def _tokens_of(recording: Recording, kind: WireProtocol, gate: str) -> Records:
@@ -202,11 +207,13 @@ def _detours(recording: Recording) -> Ints:
         Indices over all keep levels, shape ``[L, N]``.
     """
     count, rng = len(recording.tokens), np.random.default_rng(0)
+    every = np.arange(count)
     detours = np.empty(recording.q.shape, dtype=np.int64)
     for level, own in enumerate(detours):
         order = np.lexsort((recording.margin[level], recording.chances[level, :, 0]))
         away = rng.integers(1, NEAR + 1, count) * rng.choice([-1, 1], count)
-        own[order] = level * count + order[(np.arange(count) + away) % count]
+        inside = (every + away >= 0) & (every + away < count)
+        own[order] = level * count + order[(every + np.where(inside, away, -away)) % count]
     return detours
 
 

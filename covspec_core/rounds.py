@@ -60,13 +60,13 @@ STATUS_FIELDS: dict[str, str] = {
     "fresh": "1 before the first round of a request",
     "keep": "share of visual tokens the draft sees in this request",
     "streaming": "1 if the edge is decoding alone",
-    "prompt_tokens": "tokens of the question",
+    "prompt_tokens": "tokens of the prompt that are not visual",
     "relevance_entropy": "entropy of the keywords' attention over visual tokens, nats; 0, as the "
     "next two, until the device has read the request",
     "activity_mean": "mean change of a visual token's state over the layers",
     "cover_rank": "participation ratio of the visual states",
     "token_bytes": "bytes up for each drafted token that is judged; the same all session",
-    "refusal_bytes": "bytes that a refused token moves, up and down; the same all session",
+    "refusal_bytes": "bytes that a refused token moves at least, up and down; the same all session",
     "edge_step_s": "seconds of a token that the edge decodes alone, by the profile",
     "draft_cost": "a draft step without visual tokens, head included, over edge_step_s, by the "
     "profile",

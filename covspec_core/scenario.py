@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from covspec_core.errors import InvalidSetting
 from covspec_core.links.channels import Channel
 from covspec_core.profile import HardwareProfile
 from covspec_core.rounds import GATE_OFF, STOP_OFF
 from covspec_core.wire import WireProtocol
+from covspec_core.wire.frame import MOST_COUNT
 
 KEEP_CONTROLS = PER_REQUEST, PER_ROUND = ("per_request", "per_round")
 GATES = ("block", "token", "uncertainty")
 """What passes unchecked: blocks whose smallest margin reaches the threshold (CoVSpec, read by the
 block); such blocks and, in those that are sent, each token whose margin reaches it (read by the
 token); blocks whose tokens a draw at another temperature would repeat (U-HLM, on one token)."""
-MOST_TOKENS = 65535
+MOST_TOKENS = MOST_COUNT
 """Tokens of one kind that a message's header can count."""
 
 
@@ -92,11 +95,11 @@ class Scenario:
         _ascending("device_factor", self.device_factor, 1e-3, 1e3)
         _ascending("edge_factor", self.edge_factor, 1e-3, 1e3)
         self._check_kinds()
-        if self.pre_verify and self.gate == "token":
-            raise InvalidSetting("gate must not be 'token' with pre_verify, got both")
         if not self.gate_threshold >= 0:
             raise InvalidSetting(f"gate_threshold must be >= 0, got {self.gate_threshold}")
         self._check_optional_parts()
+        if self.pre_verify:
+            self._check_pre_verify()
         for name, least in (("max_skipped", 0), ("edge_burst", 1), ("requests", 1)):
             if getattr(self, name) < least:
                 raise InvalidSetting(f"{name} must be >= {least}, got {getattr(self, name)}")
@@ -109,15 +112,32 @@ class Scenario:
             raise InvalidSetting("draft_lengths must hold a length above 0, got only 0")
 
     def _check_kinds(self) -> None:
-        for name, kinds in (("keep_control", KEEP_CONTROLS), ("gate", GATES)):
-            if getattr(self, name) not in kinds:
-                raise InvalidSetting(f"{name} must be one of {kinds}, got {getattr(self, name)!r}")
+        require_gate(self.gate)
+        if self.keep_control not in KEEP_CONTROLS:
+            raise InvalidSetting(
+                f"keep_control must be one of {KEEP_CONTROLS}, got {self.keep_control!r}"
+            )
+
+    def _check_pre_verify(self) -> None:
+        """A first token that is judged apart leaves no whole block to a gate."""
+        if self.gate == "token":
+            raise InvalidSetting("gate must not be 'token' with pre_verify=True, got 'token'")
+        for name in ("gate_threshold", "gate_levels"):
+            value = getattr(self, name)
+            if np.isfinite(value).any():
+                raise InvalidSetting(f"{name} must be inf with pre_verify=True, got {value}")
 
     def _check_optional_parts(self) -> None:
         for part, most in (("gate", GATE_OFF), ("entropy", STOP_OFF), ("stop", 1.0)):
             levels = getattr(self, f"{part}_levels")
             if levels:
                 _ascending(f"{part}_levels", levels, 0.0, most)
+
+
+def require_gate(gate: str) -> None:
+    """Refuse what is none of ``GATES``."""
+    if gate not in GATES:
+        raise InvalidSetting(f"gate must be one of {GATES}, got {gate!r}")
 
 
 def _ascending(name: str, values: tuple[float, ...], low: float, high: float) -> None:

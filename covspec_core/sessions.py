@@ -111,7 +111,7 @@ class Sessions:
         late = kernel().begin_requests(
             self.records, rows, requests.image_bytes, self._costs, self._table
         )
-        self._check_deadline(late)
+        self._check_deadline("upload and reading of a request", rows, late)
 
     def request_keys(self, rows: Ints, numbers: Ints) -> Keys:
         """Noise keys of requests of some sessions, by their numbers, shape ``[k]``."""
@@ -171,7 +171,7 @@ class Sessions:
         rounds = self._asked(self.records, actions)
         self.prefill(self._all, actions.keep)
         if isinstance(self.source, ReplaySource):
-            self._replay(self.source, self.records, rounds, self.source.texts)
+            self._replay(self.source, self._all, self.records, rounds)
         else:
             self._play_live(self.source, rounds)
         self._go_on(self._all, rounds)
@@ -196,7 +196,7 @@ class Sessions:
         rounds = self._asked(self.records[rows], actions)
         self.prefill(rows, actions.keep)
         records = self.records[rows]
-        self._replay(self.source, records, rounds, self.source.texts[rows])
+        self._replay(self.source, rows, records, rounds)
         self.records[rows] = records
         self._go_on(rows, rounds)
         return rounds
@@ -206,18 +206,17 @@ class Sessions:
         reads = fresh = self.fresh[rows]
         if self.scenario.keep_control == PER_ROUND:
             reads = fresh | (keep != self.place.keep[rows])
-            kernel().read_again(self.records, rows[reads & ~fresh], self._costs)
         chosen = reads.nonzero()[0]
         if chosen.size:
             self.source.prefill(rows[chosen], keep[chosen])
+            kernel().read_again(self.records, rows[reads & ~fresh], self._costs)
             self.place.keep[rows[chosen]] = keep[chosen]
             self._status = None
 
-    def _replay(
-        self, source: ReplaySource, records: Records, rounds: Records, texts: Records
-    ) -> None:
+    def _replay(self, source: ReplaySource, rows: Ints, records: Records, rounds: Records) -> None:
+        texts = source.texts if rows is self._all else source.texts[rows]
         where = records, rounds, texts, self._costs, self._table
-        self._check_deadline(source.courses(*where))
+        self._check_deadline("a round", rows, source.courses(*where))
         source.settle(*where, self.scenario.requests)
 
     def _play_live(self, source: Source, rounds: Records) -> None:
@@ -267,17 +266,18 @@ class Sessions:
         if self.scenario.pre_verify and np.isfinite(gates).any():
             raise InvalidAction(f"gate_threshold must be inf with pre_verify, got {gates.min()}")
 
-    def _check_deadline(self, late: Late) -> None:
-        session, seconds = late
-        if session >= 0:
+    def _check_deadline(self, what: str, rows: Ints, late: Late) -> None:
+        place, seconds = late
+        if place >= 0:
             raise LinkTimeout(
-                f"a round must end within deadline_s={self.scenario.deadline_s}, "
-                f"the link of session {session} needs {seconds:.1f} s"
+                f"{what} must end within deadline_s={self.scenario.deadline_s}, "
+                f"the link of session {rows[place]} needs {seconds:.1f} s"
             )
 
     def _settle(self, source: Source, rounds: Records, move: Move, outcome: Outcome) -> None:
         """Account for judged rounds, and go on behind them."""
-        self._check_deadline(kernel().courses(self.records, rounds, self._costs, self._table))
+        late = kernel().courses(self.records, rounds, self._costs, self._table)
+        self._check_deadline("a round", self._all, late)
         ahead = rounds["width"], rounds["branch_steps"]
         rounds["hit"] = source.branch(self.place, outcome, move, *ahead)
         kernel().settles(self.records, rounds, self._costs, self._table, self.scenario.requests)

@@ -26,7 +26,7 @@ from scipy.special import expit, ndtri, xlogy
 from covspec_core.acceptance import GRID, standing
 from covspec_core.errors import InvalidSetting
 from covspec_core.randomness import streams
-from covspec_core.recording import DRAWN_COLUMNS, FORMAT, SPLITS, Recording
+from covspec_core.recording import DRAWN_COLUMNS, FAR, FORMAT, SPLITS, Recording
 from covspec_core.rounds import Floats
 from covspec_core.source import STATISTICS
 from covspec_core.verification import agreement
@@ -36,7 +36,6 @@ SPREAD: Final = 6.0
 it (fits with 4 to 7 are as good), so it is chosen."""
 SLOPE: Final = 2.0
 """Spread of a margin's log-odds. Only which margins reach a threshold counts, so it is chosen."""
-FAR: Final = 255
 """Place of a bonus token beyond all candidates."""
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(120)
 _REACH: Final = 100.0

@@ -24,7 +24,7 @@ from covspec_core.links.channels import ConstantLink
 from covspec_core.live import LiveSource
 from covspec_core.records import Records
 from covspec_core.request import Pair, Request
-from covspec_core.rounds import Actions, Floats, RoundAction, RoundResult
+from covspec_core.rounds import Actions, Floats, RoundAction, RoundResult, Status
 from covspec_core.scenario import Scenario
 from covspec_core.sessions import Sessions
 from covspec_core.source import STATISTICS, Facts, Move, Outcome, Source
@@ -125,6 +125,7 @@ class WallSessions(Sessions):
     def __init__(self, scenario: Scenario, source: LocalSource, clock: Callable[[], float]) -> None:
         super().__init__(scenario, realise_links(scenario, 0), source, 1)
         self._clock, self._watched = clock, source.watched
+        self._looked_s = np.zeros(1)
 
     def start(self) -> None:
         """Take up the source's request; times count from here."""
@@ -152,8 +153,18 @@ class WallSessions(Sessions):
     def _seconds(self) -> Floats:
         return np.array([self._clock() - self._start_s])
 
+    def status(self) -> Status:
+        """What a controller may see; looking ahead takes a block's first draft step."""
+        began_s = self._seconds()
+        status = super().status()
+        self._looked_s += self._seconds() - began_s
+        return status
+
     def _move(self, source: Source, rounds: Records) -> Move:
-        self._began_s = self._seconds()
+        assert isinstance(source, LocalSource)
+        if rounds["asked"][0] > 0:
+            source.read_prompt()  # no draft step
+        self._began_s, self._looked_s = self._seconds() - self._looked_s, np.zeros(1)
         move = super()._move(source, rounds)
         self._drafted_s = self._seconds()
         return move

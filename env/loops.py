@@ -22,8 +22,9 @@ def plan(
 ) -> None:
     """Expected speed of rounds over the edge alone, into ``plans``, one for every draft length.
 
-    What :class:`policies.rules.Foresight` makes the most of: tokens that the head foresees, or
-    else the running acceptance, over seconds of profile and link as reported.
+    What :class:`policies.rules.Foresight` makes the most of, upload and waiting counted too: tokens
+    that the head foresees, or else the running acceptance, over seconds of profile and link as
+    reported. A refusal is timed as a message down, which that of ``lazy`` is not.
 
     Args:
         told: One row of a status.

@@ -84,7 +84,7 @@ class World:
         place = SPLITS.index(split)
         link = _of_split(scenario.link, split)
         scenario = replace(scenario, link=link, hardware_draw=place)
-        return World(scenario, realise_links(scenario, 3 * link_seed + place), own)
+        return World(scenario, realise_links(scenario, len(SPLITS) * link_seed + place), own)
 
     @staticmethod
     def chosen(

@@ -45,7 +45,7 @@ class RewardWeights:
 
         Args:
             result: What the rounds did.
-            elapsed_s: Session time that passed, the next request's start included.
+            elapsed_s: Session time that passed, before a request's first round its start included.
             edge_only_s: Seconds in which the edge alone would answer the whole session.
         """
         weights = ((name, getattr(self, name)) for name in _AMOUNTS)

@@ -10,7 +10,7 @@ import numpy as np
 
 from covspec_core.kernels.compiled import inner, loop
 
-UP, DOWN, _SENT, RTT, COLUMNS = 0, 1, 2, 4, 5
+UP, DOWN, _SENT, RTT = 0, 1, 2, 4
 _NO_RATE = 1e-200
 """Stands in for a rate of 0 in divisions: no bits then take no time, and one bit for ever."""
 

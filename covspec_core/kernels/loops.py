@@ -189,7 +189,7 @@ def begin_requests(sessions, rows, image_bytes, costs, table):
         s = sessions[rows[k]]
         took_s = rnd.begin_request(s, costs[0], table, image_bytes[k])
         if took_s > costs[0].deadline_s:
-            return rows[k], took_s
+            return k, took_s
     return -1, 0.0
 
 

@@ -12,7 +12,7 @@ from covspec_core import randomness
 from covspec_core.acceptance import GRID
 from covspec_core.kernels.compiled import inner
 
-JUDGE, REST = np.uint64(1), np.uint64(4)
+JUDGE, REST = np.uint64(randomness.JUDGE), np.uint64(randomness.REST)
 absorb = inner(randomness.absorb)
 unit = inner(randomness.unit)
 

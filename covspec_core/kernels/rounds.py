@@ -32,23 +32,29 @@ def transfer(s, c, table, way, start_s, payload_bytes):
 
 
 @inner
-def has_read_s(s, c, now_s):
-    """When a device that begins to read its prompt now has read it."""
-    return now_s + c.device_prefill_s * s.device_factor
+def reading_s(s, c):
+    """Seconds in which the device reads a prompt."""
+    return c.device_prefill_s * s.device_factor
 
 
 @inner
 def request_start(s, c, table, now_s, image_bytes):
-    """The device can draft, the edge can verify: image upload and both prefills, overlapped."""
-    _, arrived_s = transfer(s, c, table, links.UP, now_s, image_bytes)
-    return has_read_s(s, c, now_s), arrived_s + c.edge_prefill_s * s.edge_factor
+    """The device can draft, the edge can verify: image upload and both prefills, overlapped.
+
+    Returns:
+        When they can, and seconds of the upload.
+    """
+    left_s, arrived_s = transfer(s, c, table, links.UP, now_s, image_bytes)
+    edge_s = arrived_s + c.edge_prefill_s * s.edge_factor
+    return now_s + reading_s(s, c), edge_s, left_s - now_s
 
 
 @inner
 def begin_request(s, c, table, image_bytes):
     """Take up a request; the seconds until the edge has read it."""
-    s.device_ready_s, s.edge_ready_s = request_start(s, c, table, s.now_s, image_bytes)
-    s.request_s, s.image_bytes = s.now_s, image_bytes
+    start = request_start(s, c, table, s.now_s, image_bytes)
+    s.device_ready_s, s.edge_ready_s, s.upload_s = start
+    s.reading_s, s.request_s, s.image_bytes = reading_s(s, c), s.now_s, image_bytes
     s.streaming = s.owed = s.awake = False
     s.position = s.ready = s.unchecked = s.lag = 0
     return s.edge_ready_s - s.now_s
@@ -57,14 +63,15 @@ def begin_request(s, c, table, image_bytes):
 @inner
 def read_again(s, c):
     """The device forgets what it drafted ahead, and is to read prompt and answer anew."""
-    s.device_ready_s = has_read_s(s, c, s.now_s)
+    s.reading_s = reading_s(s, c)
+    s.device_ready_s = s.now_s + s.reading_s
     s.lag, s.ready, s.awake = s.position, 0, False
 
 
 @inner
 def edge_only_end_s(s, c, table, now_s, image_bytes, tokens):
     """When the edge alone has answered a request."""
-    _, edge_s = request_start(s, c, table, now_s, image_bytes)
+    _, edge_s, _ = request_start(s, c, table, now_s, image_bytes)
     end_s = edge_s + c.edge_step_s * s.edge_factor * tokens
     return transfer(s, c, table, links.DOWN, end_s, STREAM_BYTES)[1]
 
@@ -201,8 +208,13 @@ def _early_course(s, r, c, table):
         s, r, c, table, drafted_s(s, c, 1), 1, 1, s.unchecked, s.owed, s.edge_ready_s, refused
     )
     if refused:
+        up, radio_s = 0, 0.0
+        if head[4] > r.sent_s:  # the others are on their way before the device knows
+            up = bytes_up(s, r, c, r.drafted - 1, 0, False)
+            radio_s = transfer(s, c, table, links.UP, r.sent_s, up)[0] - r.sent_s
         r.sent_s = min(head[4], r.sent_s)
-        _note(r, 0.0, head)
+        _note(r, radio_s, head)
+        r.bytes_up += up
         r.window_s = 0.0
         return
     rest = call(s, r, c, table, r.sent_s, r.drafted - 1, r.drafted, 0, False, head[2], r.rejected)
@@ -248,13 +260,24 @@ def _charged(r, c):
 
 @inner
 def _energy_j(s, r, c):
-    """Energy of device and radio."""
+    """Energy of device and radio.
+
+    A request's first round bears its upload, the first one that drafts its prompt: a device that
+    never drafts need not read.
+    """
     ahead_s, step_s = 0.0, draft_step_s(c, s.keep) * s.device_factor
-    if r.width > 0:
+    if c.post_verify:
+        ahead_s = step_s * r.branch_steps
+    elif r.width > 0:
         ahead_s = step_s * (1 - r.unsent + branch_factor(c, r.width) * r.branch_steps)
     elif r.burst_asked > 0 and c.reads_along and s.device_ready_s <= r.received_s:
         ahead_s = step_s  # what it has read is charged when it drafts next
-    return c.device_w * (r.sent_s - r.started_s + ahead_s) + c.radio_w * r.radio_s
+    computed_s, radio_s = r.sent_s - r.started_s + ahead_s, r.radio_s + s.upload_s
+    s.upload_s = 0.0
+    if computed_s > 0:
+        computed_s += s.reading_s
+        s.reading_s = 0.0
+    return c.device_w * computed_s + c.radio_w * radio_s
 
 
 @inner

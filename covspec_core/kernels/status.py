@@ -49,7 +49,7 @@ def forget(s, c, table):
     s.acceptance, s.hit_rate = ACCEPTANCE_START, HIT_RATE_START
     s.accepted = s.drafted = s.rejected = 0
     s.margin = s.margin_mean = s.entropy = s.entropy_mean = 0.0
-    s.rtt_s = rtt_s(s, c, table, s.offset_s)
+    s.rtt_s = rtt_s(s, c, table, last_slot_s(s, c, 0.0))
     up_bps, down_bps = reported_bps(s, c, table, 0.0)
     s.mean_log_up, s.mean_log_down = math.log(up_bps), math.log(down_bps)
 

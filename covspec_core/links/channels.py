@@ -204,7 +204,9 @@ class GilbertElliottLink(Delayed):
         self._check("above 0", "good_bps", "mean_good_s", "mean_bad_s", "slot_s")
         self._check(">= 0", "bad_bps", "down_scale")
         if self.bad_bps > self.good_bps:
-            raise InvalidSetting(f"bad_bps must be <= good_bps, got {self.bad_bps!r}")
+            raise InvalidSetting(
+                f"bad_bps must be <= good_bps = {self.good_bps!r}, got {self.bad_bps!r}"
+            )
 
     def realise(self, rng: np.random.Generator, n: int, duration_s: float) -> LinkTable:
         """Draw links, see :class:`Channel`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.folders import note
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
+from covspec_core.provenance import provenance
 from covspec_core.recorder import head_examples, read
 from covspec_core.rounds import CHANCES
 
@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     head.save(args.pair / HEAD)
     found = quality(head, examples["validation"])
     print(json.dumps(found, indent=2))
-    command = shlex.join(["python", "-m", "covspec_core.pair.head", *sys.argv[1:]])
-    note(args.pair, "acceptance_head", {"requests": args.train, "command": command} | found)
+    made = {"requests": args.train} | provenance(args.seed)
+    note(args.pair, "acceptance_head", made | found)
 
 
 def quality(head: AcceptanceHead, examples: Examples) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.head import HEAD, KEEP_LEVELS, progress
 from covspec_core.pair.requests import jobs
 from covspec_core.pairs import load_pair
+from covspec_core.provenance import provenance
 from covspec_core.recorder import record
 from covspec_core.reduction import ReductionSettings
 
@@ -36,8 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     counts = {"train": args.train, "validation": args.validation, "test": args.test}
     todo = jobs(counts, args.seed)
-    made = {"reduction": asdict(args.reduction), "seed": args.seed}
-    meta = {"pair": args.pair.as_posix()} | made
+    meta = {"pair": args.pair.as_posix(), "reduction": asdict(args.reduction), "seed": args.seed}
+    meta["provenance"] = provenance(args.seed)
     recording = record(
         pair, todo, KEEP_LEVELS, args.temperature, args.limit, meta, progress(len(todo))
     )

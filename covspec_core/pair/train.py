@@ -7,8 +7,6 @@ images with visual tokens dropped at random, so that they bear reduction as larg
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from covspec_core.pair.data import Batches, batches
 from covspec_core.pair.folders import export, known, load, note
 from covspec_core.pair.run import Recipe, Run
+from covspec_core.provenance import provenance
 
 RECIPES: Final = {
     "target": Recipe("target", 1.5e-3, full_share=0.75),
@@ -85,9 +84,7 @@ def _made(run: Run, threads: int) -> dict[str, Any]:
         "threads": threads,
         "scenes": recipe.scenes,
         "learning_rate": recipe.learning_rate,
-        "seed": recipe.seed,
-        "command": shlex.join(["python", "-m", "covspec_core.pair.train", *sys.argv[1:]]),
-    }
+    } | provenance(recipe.seed)
 
 
 @torch.no_grad()

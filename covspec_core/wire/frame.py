@@ -22,7 +22,7 @@ ID_BYTES, SCALAR_BYTES = 4, 4
 ROUNDS = 65_536
 MOST_BYTES = 2**26
 """Longest message that either side writes or reads: more than a hundred laws of 151,674 entries."""
-_MOST_COUNT = 65_535
+MOST_COUNT = 65_535
 
 
 class Frame(NamedTuple):
@@ -48,9 +48,9 @@ def pack(kind: int, frame: Frame) -> bytes:
         BrokenMessage: If it is too long, or a count does not fit into the header.
     """
     _check_length(HEADER.size + len(frame.body))
-    if max(frame.first, frame.second) > _MOST_COUNT:
+    if max(frame.first, frame.second) > MOST_COUNT:
         raise BrokenMessage(
-            f"counts must be at most {_MOST_COUNT}, got {frame.first} and {frame.second}"
+            f"counts must be at most {MOST_COUNT}, got {frame.first} and {frame.second}"
         )
     head = (VERSION, kind, frame.round % ROUNDS, frame.first, frame.second)
     return HEADER.pack(*head, zlib.crc32(HEADER.pack(*head, 0) + frame.body)) + frame.body
@@ -69,8 +69,9 @@ def unpack(kinds: tuple[int, ...], data: bytes) -> tuple[int, Frame]:
     if version != VERSION or kind not in kinds:
         raise BrokenMessage(f"expected version {VERSION} kind {kinds}, got {version} and {kind}")
     body = data[HEADER.size :]
-    if zlib.crc32(HEADER.pack(version, kind, number, first, second, 0) + body) != checksum:
-        raise BrokenMessage("the message does not match its checksum")
+    found = zlib.crc32(HEADER.pack(version, kind, number, first, second, 0) + body)
+    if found != checksum:
+        raise BrokenMessage(f"a message must match its checksum {checksum}, got {found}")
     return kind, Frame(number, first, second, body)
 
 
@@ -110,8 +111,9 @@ def probabilities(data: bytes, dtype: str = "<f4") -> NDArray[np.float64]:
         BrokenMessage: If one is no number in [0, 1].
     """
     values = np.frombuffer(data, dtype=dtype).astype(np.float64)
-    if not ((values >= 0) & (values <= 1)).all():
-        raise BrokenMessage("probabilities must be numbers in [0, 1]")
+    wrong = ~((values >= 0) & (values <= 1))
+    if wrong.any():
+        raise BrokenMessage(f"probabilities must be numbers in [0, 1], got {values[wrong][0]}")
     return values
 
 

@@ -94,7 +94,10 @@ class Ledger:
 
     def begin_request(self, image_bytes):
         profile, start_s = self.scenario.profile, self.now_s
-        arrived_s = self.sent_at(self.table.up_bps, start_s, image_bytes) + self.delay_s(start_s)
+        left_s = self.sent_at(self.table.up_bps, start_s, image_bytes)
+        arrived_s = left_s + self.delay_s(start_s)
+        self.upload_s = left_s - start_s
+        self.reading_s = profile.device_prefill_s * self.device_factor
         self.edge_s = arrived_s + profile.edge_prefill_s * self.edge_factor
         self.device_s = start_s + profile.device_prefill_s * self.device_factor
         self.tokens = self.ready = self.unchecked = self.lag = 0
@@ -139,6 +142,13 @@ class Ledger:
     def reads_along(self, alone, received_s):
         """Draft steps that look ahead from what the edge wrote alone."""
         return int(self.scenario.reads_along and alone and self.device_s <= received_s)
+
+    def with_start(self, computed_s, radio_s):
+        """The first round bears the upload, the first that drafts the reading."""
+        radio_s, self.upload_s = radio_s + self.upload_s, 0.0
+        if computed_s > 0:
+            computed_s, self.reading_s = computed_s + self.reading_s, 0.0
+        return computed_s, radio_s
 
     def play(self, action, limit, margin, outcome, hit, tail):
         """Account one round; names and meanings as in ``RoundResult``."""
@@ -198,6 +208,7 @@ class Ledger:
             ahead_s += step_s * self.reads_along(alone, received_s)
             radio_s, up, down = radio_s + more_s, up + more[0], down + more[1]
         names = ("sent_s", "arrived_s", "verify_s", "verified_s", "received_s")
+        computed_s, radio_s = self.with_start(sent_s - start_s + ahead_s, radio_s)
         row = dict(zip(names, times, strict=True)) | outcome | {
             "started_s": start_s,
             "first_s": times[-1] - alone * (outcome["emitted"] - 1) * token_s,
@@ -209,7 +220,7 @@ class Ledger:
             "bytes_up": up,
             "bytes_down": down,
             "charged": charged,
-            "energy_j": profile.device_w * (sent_s - start_s + ahead_s) + profile.radio_w * radio_s,
+            "energy_j": profile.device_w * computed_s + profile.radio_w * radio_s,
         }  # fmt: skip
         self.now_s = times[-1]
         self.tokens += outcome["emitted"]

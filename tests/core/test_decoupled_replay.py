@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covspec_core.blocks import BONUS, Sampler
+from covspec_core.blocks import Sampler
 from covspec_core.engine import Engine, realise_links
 from covspec_core.live import LiveSource
+from covspec_core.randomness import BONUS
 from covspec_core.recorder import Job, record
 from covspec_core.replay import ReplaySource
 from covspec_core.request import Request

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covspec_core.blocks import DRAW, Sampler
+from covspec_core.blocks import Sampler
 from covspec_core.device import Device
 from covspec_core.edge import Edge
 from covspec_core.exchange import Exchange
 from covspec_core.live import LiveSource
 from covspec_core.models.protocol import Prompt
-from covspec_core.randomness import uniform
+from covspec_core.randomness import DRAW, uniform
 from covspec_core.request import Pair, Request
 from covspec_core.source import Move, Stops
 from covspec_core.verification import WHOLE, law

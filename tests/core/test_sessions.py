@@ -411,7 +411,7 @@ def begin_at_the_start_of_the_link(sessions, monkeypatch, seed=0):
 def test_a_link_that_is_dead_from_the_start_times_out(recording):
     link = ConstantLink(up_bps=0.0, down_bps=1e5)
     sessions = replay_sessions(recording, make_scenario(link=link), 3)
-    with pytest.raises(LinkTimeout, match=r"deadline_s=120.*session 1"):
+    with pytest.raises(LinkTimeout, match=r"of a request must.*deadline_s=120.*session 1"):
         sessions.begin(np.array([1, 2]), seeds_of(0, 1))
 
 
@@ -459,3 +459,23 @@ def play_and_keep(engine, received):
     while True:
         engine.round(RoundAction(LEVELS[-1], 1, 0))
         received[:] = engine.source.text
+
+
+def test_the_link_that_is_too_slow_is_named_by_its_session(recording):
+    link = ConstantLink(up_bps=1e6, down_bps=1e3)
+    profile = replace(PROFILE, vocab_size=50_000)
+    scenario = make_scenario("decoupled", link=link, profile=profile, deadline_s=60.0)
+    sessions = replay_sessions(recording, scenario, 4)
+    sessions.begin(np.arange(4), seeds_of(0, 1, 2, 3))
+    with pytest.raises(LinkTimeout, match=r"a round must.*link of session 3"):
+        sessions.play_some(np.array([3]), Actions.of([RoundAction(0.0, 5, 0)]))
+
+
+def test_a_keep_that_is_refused_leaves_the_session_as_it_was(recording):
+    sessions = replay_sessions(recording, make_scenario(keep_control="per_round"), 1)
+    sessions.begin(np.arange(1), seeds_of(0))
+    sessions.play(Actions.of([RoundAction(1.0, 2, 0)]))
+    before = sessions.records.copy()
+    with pytest.raises(InvalidAction, match="keep must be a recorded level"):
+        sessions.play(Actions.of([RoundAction(0.7, 2, 0)]))
+    assert sessions.records.tobytes() == before.tobytes()

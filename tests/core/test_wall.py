@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 import pytest
 
+from covspec_core.device import Device
 from covspec_core.engine import generate
 from covspec_core.errors import InvalidAction, InvalidRequest, ModelFailure
 from covspec_core.rounds import Actions, RoundAction
@@ -56,6 +57,17 @@ class Always:
 
     def decide(self, status):
         return Actions.full(len(status), self.action)
+
+
+class Listening(Always):
+    """Keeps the statuses that it saw."""
+
+    def begin(self, size):
+        self.seen = []
+
+    def decide(self, status):
+        self.seen.append(status)
+        return super().decide(status)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -117,6 +129,40 @@ def test_a_status_holds_measured_speeds_and_no_link(pair, requests):
         assert status["rtt_s"][0] == 0.0
         assert status["up_bps"][0] == pytest.approx(1e12)
     assert last["tokens"][0] > 0
+
+
+class Steady:
+    """A device that takes exactly the profile's seconds, and whose prompts take a thousand."""
+
+    def __init__(self, step_s, monkeypatch):
+        self.now_s, own, start = 0.0, Device._next, Device.start
+
+        def take_step(device, text):
+            self.now_s += step_s * (device._behind != len(text))
+            return own(device, text)
+
+        def read(device, *told):
+            self.now_s += 1000.0
+            start(device, *told)
+
+        monkeypatch.setattr(Device, "_next", take_step)
+        monkeypatch.setattr(Device, "start", read)
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_draft_steps_are_measured_wherever_they_are_taken_and_reading_is_none(
+    pair, requests, monkeypatch, length
+):
+    scenario, controller = make_scenario(), Listening(RoundAction(0.5, length, 0))
+    clock = Steady(scenario.profile.draft_s(0.5), monkeypatch)
+    WallEngine(scenario, pair, controller, 1.0, LIMIT, clock=lambda: clock.now_s).answer(
+        requests[1]
+    )
+    factors = [float(status["device_factor"][0]) for status in controller.seen]
+    # The first token of an answer is drafted from what reading the prompt gave.
+    assert 0.75 < min(factors) <= max(factors) <= 1.0 + 1e-9
+    assert len(factors) > 3
+    assert factors[-1] > 0.9
 
 
 def test_a_gate_commits_blocks_without_the_target(pair, requests):

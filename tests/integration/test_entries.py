@@ -14,6 +14,7 @@ from importlib import import_module
 import pytest
 import yaml
 
+import train
 from covspec_core.provenance import ROOT
 from policies import console
 from policies.training_run import EXAMPLE
@@ -155,6 +156,19 @@ def test_an_interrupted_training_goes_on_without_loss(place, trained):
     assert after[: len(before)] == before
     assert [row["step"] for row in after] == [ROLLOUT * (i + 1) for i in range(len(before) + 2)]
     assert (folder / "report.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once_and_behind_a_training_the_first(monkeypatch, number):
+    usual = [signal.getsignal(each) for each in train.SIGNALS]
+    with train.Interrupt() as interrupt:
+        assert not interrupt.asked
+        signal.raise_signal(number)
+        assert interrupt.asked
+        assert [signal.getsignal(each) for each in train.SIGNALS] == usual
+    with train.Interrupt():
+        pass
+    assert [signal.getsignal(each) for each in train.SIGNALS] == usual
 
 
 def shorten(folder, total_steps):

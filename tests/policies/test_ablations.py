@@ -75,11 +75,26 @@ def test_what_was_trained_is_not_trained_again(config, tmp_path):
     assert ablations.run(config).values["studies"] == first
 
 
+def test_a_table_names_every_process_that_worked_for_it(config, tmp_path):
+    config["experiment"]["seeds"] = [0]
+    config["launcher"] = {"kind": "processes", "workers": 2}
+    first = ablations.run(config).values
+    config["experiment"]["resume"] = str(tmp_path / "study")
+    config["launcher"] = {"kind": "serial"}
+    again = ablations.run(config).values
+    assert again["studies"] == first["studies"]
+    assert again["earlier"] == [first["provenance"]]
+
+
 def test_a_folder_of_other_trainings_is_refused(config, tmp_path):
     config["experiment"]["seeds"] = [0]
     ablations.run(config)
     config["experiment"] |= {"resume": str(tmp_path / "study"), "total_steps": 1024}
     with pytest.raises(RunConflict, match="was trained with algorithm="):
+        ablations.run(config)
+    config["experiment"]["total_steps"] = 512
+    config["judging"]["validation_sessions"] = 5
+    with pytest.raises(RunConflict, match="was trained with judging=4, now asked for 5"):
         ablations.run(config)
     config["experiment"]["resume"] = str(tmp_path / "nowhere")
     with pytest.raises(RunConflict, match="holds no experiment"):

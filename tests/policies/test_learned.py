@@ -195,3 +195,11 @@ def test_a_codec_of_another_version_is_refused(folder, changes):
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(PolicyMismatch, match="holds no controller"):
         load_controller(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("levels", "foresees"), [((), False), ((0.0,), False), ((0.0, 0.5), True)])
+def test_a_controller_that_may_stop_blocks_by_their_chance_needs_the_head(levels, foresees):
+    codec = Codec((1.0,), (0, 1), (0,), fields=("tokens",), stop_levels=levels)
+    weights = np.zeros((1, sum(codec.sizes)), np.float32)
+    network = Network(((weights, np.zeros(weights.shape[1], np.float32)),))
+    assert LearnedController(codec, network).foresees == foresees

@@ -17,7 +17,7 @@ from covspec_core.rounds import RoundAction
 from env.codec import Codec
 from env.observations import RANGES
 from env.play import World
-from env.presets import CONF
+from env.presets import CONF, named_scenario
 from policies.console import plain
 from policies.factory import make_controller
 from policies.judging import judge, judge_mix
@@ -38,6 +38,11 @@ def composed(*overrides):
 @pytest.fixture(autouse=True)
 def _traces(monkeypatch):
     monkeypatch.setenv(TRACES_DIR, "somewhere")
+
+
+@pytest.mark.parametrize("name", ["paper", "bursty"])
+def test_a_link_by_its_name_is_the_scenario_of_that_name(name):
+    assert named_scenario(name) == read_scenarios(composed(f"scenario={name}"))[0]
 
 
 def links_of(scenario):

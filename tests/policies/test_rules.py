@@ -231,3 +231,8 @@ def test_foresight_asleep_is_the_adaptive_rule(scenario):
 
 def test_foresight_leaves_hopeless_places_to_the_edge(scenario):
     assert foresee(scenario, each=0.02, streaming=1.0) == 0
+
+
+@pytest.mark.parametrize(("stop", "foresees"), [(0.0, False), (0.5, True)])
+def test_a_fixed_action_goes_by_the_head_if_a_chance_ends_its_blocks(stop, foresees):
+    assert Fixed(RoundAction(1.0, 2, 0, chance_stop=stop)).foresees == foresees
