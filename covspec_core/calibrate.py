@@ -22,7 +22,9 @@ from covspec_core.provenance import provenance
 from covspec_core.recording import SPLITS, Recording, load_recording
 
 CONFIDENCES = {"margin": ("block", "token"), "agreement": ("uncertainty",)}
-"""Columns of a recording, and the gates (``covspec_core.scenario.GATES``) that read them."""
+"""Columns of a recording, and the gates (``covspec_core.scenario.GATES``) that read them. The
+agreement is that of the emitted token; a live gate looks at the drafted one, and passes a little
+more."""
 
 
 def thresholds(recording: Recording, keep: float, quantile: float) -> dict[str, dict[str, float]]:
