@@ -216,7 +216,7 @@ def request_starts(sessions, image_bytes, costs, table, start_s):
     """When devices can draft and edges verify requests that are asked for now, ``[2, B]``."""
     for b in range(len(sessions)):
         s = sessions[b]
-        start_s[0, b], start_s[1, b] = rnd.request_start(
+        start_s[0, b], start_s[1, b], _ = rnd.request_start(
             s, costs[0], table, s.now_s, image_bytes[b]
         )
 

@@ -21,7 +21,7 @@ from policies.networks import Lstm, Network
 from tests.core.conftest import make_pair, make_requests
 from tests.policies.conftest import make_trainer, toy_scenario
 
-COMMON = {"total_steps": 2048, "num_envs": 32, "rollout_steps": 16, "batch_size": 64, "threads": 1}
+COMMON = {"total_steps": 2048, "num_envs": 32, "rollout_steps": 16, "threads": 1}
 REPLAY = {"buffer_rounds": 1024, "learning_starts": 128, "updates": 2}
 OWN = {
     "recurrent_ppo": {"lstm_units": 12},
@@ -34,7 +34,8 @@ BLINKERED = ObservationSettings(without=("chance_", "up_trend"), history=3)
 
 
 def tiny(kind):
-    return read_algorithm({"kind": kind, "hidden": [16]} | COMMON | OWN.get(kind, {}))
+    batch = {} if kind == "a2c" else {"batch_size": 64}  # a2c takes a rollout whole
+    return read_algorithm({"kind": kind, "hidden": [16]} | COMMON | batch | OWN.get(kind, {}))
 
 
 def trained(recording, kind, rollouts, observation=None):

@@ -160,7 +160,11 @@ def test_a_bad_state_may_be_an_outage_and_transfers_wait_for_its_end():
         (RAYLEIGH, {"mean_snr_db": 1e6}, "mean_snr_db must be finite and in"),
         (RAYLEIGH, {"coherence_s": -0.1}, "coherence_s must be finite and above 0"),
         (GILBERT_ELLIOTT, {"mean_bad_s": 0.0}, "mean_bad_s must be finite and above 0"),
-        (GILBERT_ELLIOTT, {"bad_bps": 2e7}, "bad_bps must be <= good_bps = 17000000.0, got 20000000.0"),
+        (
+            GILBERT_ELLIOTT,
+            {"bad_bps": 2e7},
+            "bad_bps must be <= good_bps = 17000000.0, got 20000000.0",
+        ),
     ],
 )
 def test_impossible_settings_are_refused_by_name(channel, change, message):
