@@ -107,7 +107,9 @@ def batched_rounds() -> None:
     envs = CoVSpecVectorEnv(BATCH, world=world)
     envs.reset(seed=0)
     rng = np.random.default_rng(0)
-    actions = rng.integers(envs.single_action_space.nvec, size=(64, BATCH, 3))
+    actions = rng.integers(
+        envs.single_action_space.nvec, size=(64, BATCH, len(envs.single_action_space.nvec))
+    )
     turn = iter(range(10**9))
     each = seconds(lambda: envs.step(actions[next(turn) % 64]), 15, batch=20)
     tell("batched_env_rounds_per_s", BATCH / each, "1/s", links=links, sessions=BATCH)
@@ -144,7 +146,7 @@ def single_rounds() -> None:
     env = gymnasium.make("env:CoVSpec-v0")
     env.reset(seed=0)
     rng = np.random.default_rng(0)
-    actions = rng.integers(env.action_space.nvec, size=(64, 3))
+    actions = rng.integers(env.action_space.nvec, size=(64, len(env.action_space.nvec)))
     turn = iter(range(10**9))
 
     def step() -> None:
@@ -322,7 +324,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recording = toy_recording(96)
     world = World.load(named_scenario(LINKS), "train", recording)
-    assert Codec.of(world.scenario).sizes == (5, 9, 4)
+    assert Codec.of(world.scenario).sizes == (5, 9, 4, 7)
     batched_rounds()
     single_rounds()
     first_steps()
