@@ -7,7 +7,7 @@ episode's rounds are the round-level engine's for the same blocks, exactly, and 
 Behind a token that will be refused a draft really goes on along a text of its own, of which a
 recording has no facts, while the true text's could tell of the refusal. So a replay shows a
 detour's there (:data:`covspec_core.replay.ASTRAY`). Policies gained nothing when the true text's
-facts were shown to them instead, nor when they had learned on them (RESULTS.md).
+facts were shown to them instead, nor when they had learned on them (docs/results_earlier.md).
 """
 
 from __future__ import annotations
