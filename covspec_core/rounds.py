@@ -264,8 +264,8 @@ class RoundResult:
         bytes_up: Encoded bytes sent, images not included.
         bytes_down: Encoded bytes received.
         charged: Target positions on the bill, in edge-only tokens.
-        energy_j: Energy of device and radio; a request's first round bears its upload, the first one
-            that drafts the reading of its prompt.
+        energy_j: Energy of device and radio; a request's first round bears its upload, its first
+            one that drafts the reading of its prompt.
         request_done: The answer is complete.
         session_done: It was the last one.
     """
