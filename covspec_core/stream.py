@@ -234,6 +234,6 @@ def _of_drawn(chances: Any) -> Any:
     Returns:
         As ``acceptance.DRAWN`` names it, in steps of ``1 / GRID``, shape ``[L, N, 2]``.
     """
-    first, second = chances[..., 0].astype(np.float64), chances[..., 1]
+    first, second = np.moveaxis(chances[..., :2].astype(np.float64), -1, 0)
     follows = np.divide(second * GRID, first, out=np.zeros_like(first), where=first > 0)
     return np.stack([first, np.minimum(np.rint(follows), GRID)], axis=-1).astype(np.uint8)

@@ -68,6 +68,13 @@ def test_chances_are_calibrated_and_know_the_margin_alone(stream):
     assert stream.chances[0, :, 0].mean() / 255 == pytest.approx(0.9, abs=0.01)
 
 
+def test_a_drawn_token_tells_no_more_than_was_foreseen(stream):
+    first, second = np.moveaxis(stream.chances[..., :2].astype(float), -1, 0)
+    stands, follows = np.moveaxis(stream.drawn.astype(float), -1, 0)
+    np.testing.assert_array_equal(stands, first)
+    np.testing.assert_allclose(stands * follows / 255, second, atol=0.51)
+
+
 def test_agreement_and_entropy_follow_the_margin(stream):
     order = np.argsort(stream.margin[0].astype(float), kind="stable")
     assert (np.diff(stream.agreement[0][order].astype(float)) >= -2e-3).all()
