@@ -22,7 +22,7 @@ from tests.policies.test_sanity_laws import (
 CHANCE = 0.5
 DELAYS_S = (0.02, 0.5, 3.0)
 QUICK = PPOSettings(
-    kind="ppo", total_steps=400_000, num_envs=256, rollout_steps=32, batch_size=1024, hidden=(32,),
+    kind="ppo", total_steps=800_000, num_envs=256, rollout_steps=32, batch_size=1024, hidden=(32,),
     learning_rate=3e-3, entropy=0.003, threads=1, imitation_rounds=0, validate_every=4,
 )  # fmt: skip
 
