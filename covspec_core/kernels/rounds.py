@@ -260,16 +260,15 @@ def _charged(r, c):
 
 @inner
 def _energy_j(s, r, c):
-    """Energy of device and radio.
+    """Energy of device and radio; what the session still owed for its start is charged with it.
 
     A request's first round bears its upload, the first one that drafts its prompt: a device that
     never drafts need not read.
     """
     ahead_s, step_s = 0.0, draft_step_s(c, s.keep) * s.device_factor
-    if c.post_verify:
-        ahead_s = step_s * r.branch_steps
-    elif r.width > 0:
-        ahead_s = step_s * (1 - r.unsent + branch_factor(c, r.width) * r.branch_steps)
+    if r.width > 0:
+        reading = 0 if c.post_verify else 1 - r.unsent
+        ahead_s = step_s * (reading + branch_factor(c, r.width) * r.branch_steps)
     elif r.burst_asked > 0 and c.reads_along and s.device_ready_s <= r.received_s:
         ahead_s = step_s  # what it has read is charged when it drafts next
     computed_s, radio_s = r.sent_s - r.started_s + ahead_s, r.radio_s + s.upload_s
