@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from covspec_core.errors import InvalidStatus
 from covspec_core.rounds import CHANCES, STATUS_FIELDS, Floats
 
-VERSION = 6
+VERSION = 7
 """Of the ranges; a saved controller of another one is refused."""
-PLANS = tuple(f"plan_{n}" for n in CHANCES)
-"""Fields that follow from others: the expected speed, over the edge alone, of rounds that draft so
-many tokens. A network need not learn this arithmetic, and so bears hardware that it never met."""
 RANGES: dict[str, tuple[float, float]] = {
     "up_bps": (1e3, 1e10),
     "down_bps": (1e3, 1e10),
@@ -55,7 +52,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "draft_cost": (1e-2, 1.0),
     "keep_cost": (1e-3, 1.0),
     "position_cost": (1e-3, 1.0),
-    **dict.fromkeys(PLANS, (0.1, 10.0)),
 }
 """Value of each field that becomes 0, and the one that becomes 1; clipped beyond. Units are those
 of ``STATUS_FIELDS``."""
@@ -67,17 +63,10 @@ BLOCK_RANGES: dict[str, tuple[float, float]] = {
 """The same at token level, of the block in hand: its tokens, the foreseen chance that all of them
 stand, and that of one token more."""
 _TOLD = [*STATUS_FIELDS, *BLOCK_RANGES]
-PLANNED = (
-    "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "device_wait_s", "acceptance",
-    "ready", "awake", *(f"chance_{n}" for n in CHANCES), "keep", "token_bytes", "refusal_bytes",
-    "edge_step_s", "draft_cost", "keep_cost", "position_cost",
-)  # fmt: skip
-"""What plans follow from, in the order of :func:`env.loops.plan`."""
 LOGARITHMIC = frozenset(
     (
         "up_bps", "down_bps", "rtt_s", "device_factor", "edge_factor", "cover_rank",
         "token_bytes", "refusal_bytes", "edge_step_s", "draft_cost", "keep_cost", "position_cost",
-        *PLANS,
     )
 )  # fmt: skip
 """Fields that are scaled by their logarithm."""
@@ -103,18 +92,8 @@ class Scaling:
         low, high = np.array([ranges[name] for name in fields]).T
         logs = np.array([name in LOGARITHMIC for name in fields])
         low, high = (np.log(b, out=b.copy(), where=logs) for b in (low, high))
-        # Plans are numbered from the end.
-        columns = [
-            PLANS.index(name) - len(PLANS) if name in PLANS else _TOLD.index(name)
-            for name in fields
-        ]
-        planned = [_TOLD.index(name) for name in PLANNED] if set(PLANS) & set(fields) else []
-        self._read = sorted({column for column in (*columns, *planned) if column >= 0})
-        shown = np.array(columns), logs, low, 1.0 / (high - low)
-        unseen = [column for column in planned if column not in columns]
-        plans = np.array(CHANCES), np.zeros(len(CHANCES))
-        self._fields = fields
-        self._table = *shown, np.array(planned, int), np.array(unseen, int), *plans
+        self._columns = np.array([_TOLD.index(name) for name in fields])
+        self._table = self._columns, logs, low, 1.0 / (high - low)
 
     def observations(self, values: Floats) -> NDArray[np.float32]:
         """Observations of every session, shape ``[B, F]``.
@@ -126,9 +105,9 @@ class Scaling:
         Raises:
             InvalidStatus: If a value that is shown is NaN or infinite.
         """
-        observations = np.empty((len(values), len(self._fields)), np.float32)
+        observations = np.empty((len(values), len(self._columns)), np.float32)
         row = _scale_all()(values, *self._table, observations)
         if row >= 0:
-            column = next(c for c in self._read if not np.isfinite(values[row, c]))
+            column = next(c for c in self._columns if not np.isfinite(values[row, c]))
             raise InvalidStatus(f"status {_TOLD[column]} must be finite, got {values[row, column]}")
         return observations

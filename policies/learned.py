@@ -44,7 +44,7 @@ class LearnedController:
         self._view = VIEWS[network.view](codec)
         network.require(len(codec.fields), self._view.outputs)
         self.codec, self.network, self.meta = codec, network, meta or {}
-        shown = any(name.startswith(("chance_", "plan_")) for name in codec.fields)
+        shown = any(name.startswith("chance_") for name in codec.fields)
         self.foresees = shown or any(codec.stop_levels)
         ends = np.cumsum(codec.sizes)
         self._heads = [slice(end - size, end) for end, size in zip(ends, codec.sizes, strict=True)]

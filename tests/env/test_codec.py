@@ -9,13 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covspec_core.constants import status_constants
 from covspec_core.errors import InvalidAction, InvalidSetting, InvalidStatus, PolicyMismatch
-from covspec_core.rounds import CHANCES, STATUS_FIELDS, Actions, Status
+from covspec_core.rounds import STATUS_FIELDS, Actions, Status
 from covspec_core.scenario import Scenario
 from env.codec import Codec
-from env.observations import LOGARITHMIC, PLANS, RANGES, VERSION
-from policies.rules import Foresight, RuleSettings
+from env.observations import LOGARITHMIC, RANGES, VERSION
 from tests.core.conftest import make_scenario
 
 CODEC = Codec((0.0, 0.5, 1.0), (0, 2, 4), (0, 1, 2, 4))
@@ -24,7 +22,7 @@ CODEC = Codec((0.0, 0.5, 1.0), (0, 2, 4), (0, 1, 2, 4))
 def status_with(**columns):
     """A status of zeros (ones where only a logarithm is seen) but for some columns."""
     status = Status.blank(len(next(iter(columns.values()))))
-    for name in LOGARITHMIC - set(PLANS):
+    for name in LOGARITHMIC:
         status[name] = 1.0
     for name, values in columns.items():
         status[name] = values
@@ -32,7 +30,7 @@ def status_with(**columns):
 
 
 def test_every_status_field_has_a_range():
-    assert set(RANGES) == {*STATUS_FIELDS, *PLANS}
+    assert set(RANGES) == set(STATUS_FIELDS)
     assert CODEC.fields == tuple(RANGES)
 
 
@@ -58,7 +56,7 @@ def test_an_observation_gives_the_value_back(name):
     np.testing.assert_allclose(restored, values, rtol=1e-5, atol=1e-5 * (high - low))
 
 
-@pytest.mark.parametrize("name", sorted(LOGARITHMIC - set(PLANS)))
+@pytest.mark.parametrize("name", sorted(LOGARITHMIC))
 def test_a_logarithmic_field_bears_zero(name):
     assert CODEC.encode(status_with(**{name: [0.0]}))[0, CODEC.fields.index(name)] == 0.0
 
@@ -68,36 +66,6 @@ def test_a_logarithmic_field_bears_zero(name):
 def test_a_status_that_is_not_finite_is_refused_by_name(name, value):
     with pytest.raises(InvalidStatus, match=f"status {name} must be finite, got {value}"):
         CODEC.encode(status_with(**{name: [1.0, value, 1.0]}))
-
-
-@pytest.mark.parametrize("awake", [0.0, 1.0])
-@pytest.mark.parametrize("streaming", [0.0, 1.0])
-def test_plans_are_what_foresight_makes_the_most_of(awake, streaming):
-    scenario, n = make_scenario("decoupled", draft_lengths=(0, *CHANCES)), 40
-    rng, constants = np.random.default_rng(0), status_constants(scenario)
-    columns = {
-        "down_bps": 10 ** rng.uniform(5, 8, n), "rtt_s": rng.uniform(0.01, 0.3, n),
-        "device_factor": rng.uniform(0.5, 2, n), "edge_factor": rng.uniform(0.5, 2, n),
-        "ready": rng.integers(0, 4, n), "acceptance": np.full(n, 0.9),
-    }  # fmt: skip
-    each = np.sort(rng.random((len(CHANCES), n)), axis=0)[::-1]
-    columns |= {f"chance_{g}": row for g, row in zip(CHANCES, each, strict=True)}
-    # Foresight takes no account of the uplink.
-    status = status_with(**columns, up_bps=np.full(n, 1e12))
-    status["awake"], status["streaming"], status["keep"] = awake, streaming, 0.5
-    for name, value in constants.items():
-        status[name] = value
-    rule = Foresight(scenario, RuleSettings(keep=0.5, shortest=1, longest=CHANCES[-1]))
-    rule.begin(n)
-    wanted = (
-        rule._tokens_per_s(status) * (constants["edge_step_s"] * status["edge_factor"])[:, None]
-    )
-    shown = CODEC.encode(status)[:, [CODEC.fields.index(name) for name in PLANS]]
-    low, high = RANGES[PLANS[0]]
-    found = low * (high / low) ** shown.astype(float)
-    # Powers of the acceptance between two lengths lie near the line on which plans put them.
-    np.testing.assert_allclose(found, np.clip(wanted, low, high), rtol=1e-4 if awake else 1e-3)
-    assert ((wanted > low) & (wanted < high)).mean() > 0.9
 
 
 def test_encoding_leaves_the_status_alone():

@@ -146,7 +146,7 @@ def test_broken_weights_are_refused(network, value):
 
 
 def test_a_network_of_another_shape_is_refused(network):
-    with pytest.raises(PolicyMismatch, match=r"layers must have shapes \[\(53, "):
+    with pytest.raises(PolicyMismatch, match=r"layers must have shapes \[\(45, "):
         LearnedController(network.codec, Network(network.network.layers[1:]))
     with pytest.raises(PolicyMismatch, match="a network needs a layer"):
         Network([])
