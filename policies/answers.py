@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import active_children, get_context
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +15,7 @@ from covspec_core.engine import generate
 from covspec_core.randomness import mix
 from covspec_core.request import Pair, Request
 from covspec_core.rounds import RoundResult
+from policies.launcher import process_pool
 from policies.model_settings import ModelSettings
 from policies.systems import System
 
@@ -57,18 +55,8 @@ def answered(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, list[R
     if workers == 0:
         yield from ((task, play(task)) for task in tasks)
         return
-    with _one_thread():
-        others = set(active_children())
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore)
-        try:
-            yield from zip(tasks, pool.map(play, tasks), strict=True)
-        except BaseException:
-            # Whoever is interrupted twice must not wait for them.
-            for process in set(active_children()) - others:
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with _one_thread(), process_pool(workers) as pool:
+        yield from zip(tasks, pool.map(play, tasks), strict=True)
 
 
 @contextmanager
@@ -84,11 +72,6 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _ignore() -> None:
-    """Leave an interrupt from the keyboard to the process that started the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def play(task: Task) -> list[Row]:

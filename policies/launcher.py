@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from covspec_core.errors import InvalidSetting, WorkLost
@@ -118,16 +121,52 @@ class Processes(Serial):
         items: Iterable[Item],
     ) -> Iterator[tuple[int, Result]]:
         """See :class:`Launcher`."""
-        # Spawned, not forked: torch and its threads do not survive a fork.
-        pool = ProcessPoolExecutor(
-            self._workers, get_context("spawn"), initializer=_receive, initargs=(work, shared)
-        )
-        try:
+        with process_pool(self._workers, _receive, work, shared) as pool:
             yield from windowed(
                 lambda item: pool.submit(_work_here, item), _first, _result, items, self._workers
             )
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def process_pool(
+    workers: int, begin: Callable[..., None] | None = None, *shared: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes, which end with this one, however it ends, and at once if it is interrupted.
+
+    Args:
+        workers: How many.
+        begin: Called in each of them before its first piece of work.
+        shared: What ``begin`` is given.
+    """
+    others = set(active_children())
+    # Spawned, not forked: torch and its threads do not survive a fork.
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_follow, initargs=(begin, *shared)
+    )
+    try:
+        yield pool
+    except BaseException:
+        # Whoever is interrupted must not wait for what they have in hand.
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _follow(begin: Callable[..., None] | None, *shared: Any) -> None:
+    """Leave interrupts to the process that started this one, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    if begin is not None:
+        begin(*shared)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def windowed(

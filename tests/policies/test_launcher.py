@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,9 +160,60 @@ def test_a_dead_process_is_said():
 
 
 def _kill_itself(_, item):
-    import os
-
     os._exit(3)
+
+
+def write_and_sleep(folder, item):
+    (folder / f"{os.getpid()}.pid").touch()
+    if item > 0:
+        time.sleep(60.0)
+        (folder / "slept").touch()
+
+
+def pids_in(folder, count):
+    """Of processes that work there, as soon as there are so many."""
+    while len(found := [int(path.stem) for path in folder.glob("*.pid")]) < count:
+        time.sleep(0.05)
+    return found
+
+
+def is_alive(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_whoever_is_interrupted_does_not_wait_for_what_is_in_hand(tmp_path):
+    results = Processes(2).each(write_and_sleep, tmp_path, [0, 1])
+    assert next(results) == (0, None)
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt)
+    assert not (tmp_path / "slept").exists()
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_one_that_started_it(tmp_path, number):
+    script = "\n".join(
+        (
+            "from pathlib import Path",
+            "from policies.launcher import Processes",
+            "from tests.policies.test_launcher import write_and_sleep",
+            "if __name__ == '__main__':",
+            f"    list(Processes(2).each(write_and_sleep, Path({str(tmp_path)!r}), [1, 2]))",
+        )
+    )
+    (tmp_path / "script.py").write_text(script)
+    root = Path(__file__).parents[2]
+    starter = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")], env=os.environ | {"PYTHONPATH": str(root)}
+    )
+    pids = pids_in(tmp_path, 2)
+    starter.send_signal(number)
+    assert starter.wait() == -number
+    waits = 0
+    while any(map(is_alive, pids)):
+        assert (waits := waits + 1) < 300
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

