@@ -44,8 +44,9 @@ def main(config: dict[str, Any]) -> None:
 
 def _train(run: TrainingRun) -> None:
     with Interrupt() as interrupt:
-        finished = run.train(lambda: interrupt.asked)
-    if not finished:
+        run.train(lambda: interrupt.asked)
+    # Also behind the last rollout: judging takes minutes.
+    if interrupt.asked:
         say(f"interrupted; go on with: python train.py resume={run.folder}")
         raise SystemExit(130)
     report = run.judge()

@@ -171,6 +171,19 @@ def test_a_second_signal_stops_at_once_and_behind_a_training_the_first(monkeypat
     assert [signal.getsignal(each) for each in train.SIGNALS] == usual
 
 
+def test_a_signal_in_the_last_rollout_stops_before_judging(capsys):
+    class Run:
+        folder = "runs/here"
+
+        def train(self, should_stop):
+            signal.raise_signal(signal.SIGTERM)
+            return True
+
+    with pytest.raises(SystemExit, match="130"):
+        train._train(Run())
+    assert "go on with: python train.py resume=runs/here" in capsys.readouterr().err
+
+
 def shorten(folder, total_steps):
     """Change how long an interrupted training is to last, in its configuration and checkpoint."""
     program = (
