@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -22,7 +20,6 @@ from policies.systems import System
 SETS: Final = ("test", "combinations", "rare", "subtle", "crowded")
 """Sets of the drawn world that no model has seen; all but the first are out of distribution."""
 NOISE, SESSION = range(2)
-THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Row = dict[str, Any]
 
 
@@ -55,23 +52,8 @@ def answered(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, list[R
     if workers == 0:
         yield from ((task, play(task)) for task in tasks)
         return
-    with _one_thread(), process_pool(workers) as pool:
+    with process_pool(workers) as pool:
         yield from zip(tasks, pool.map(play, tasks), strict=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started here find one thread set for their libraries, which read it only once."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def play(task: Task) -> list[Row]:

@@ -16,7 +16,12 @@ from covspec_core.rounds import Actions, Status
 from covspec_core.scenario import Scenario
 from env.presets import ProtocolSettings, build
 
-GIVEN: Final = frozenset(("profile", "link"))
+GIVEN: Final = frozenset(
+    (
+        "profile", "link", "link_rows", "link_s", "device_factor", "edge_factor", "hardware_draw",
+        "requests", "deadline_s",
+    )
+)  # fmt: skip
 """Fields that belong to the world, not to what is compared in it."""
 
 
@@ -31,6 +36,8 @@ class Elsewhere:
     def __init__(self, controller: Controller, changes: Mapping[str, Any]) -> None:
         self._controller, self.changes = controller, dict(changes)
         self.foresees = bool(getattr(controller, "foresees", False))
+        if hasattr(controller, "decide_within"):
+            self.decide_within = controller.decide_within
 
     def begin(self, size: int) -> None:
         """Forget everything; ``size`` new sessions follow."""

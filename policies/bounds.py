@@ -1,4 +1,8 @@
-"""Upper bounds by name: exact where links stand still, on a clock's grid where they change."""
+"""Upper bounds by name: exact where links stand still.
+
+Where they change, the law's is planned on a clock's grid, and the outcome's found by a search that
+may miss the best (:mod:`policies.changing`, :mod:`policies.clairvoyant`).
+"""
 
 from __future__ import annotations
 

@@ -121,8 +121,8 @@ def run_job(verdict: Verdict, job: Job) -> Done:
     shared = (runs_dir / job.token).is_file()
     if not shared and job.worker_dir is not None:
         runs_dir = Path(job.worker_dir)
-    with _as_command("train.py", *job.overrides), ExitStack() as stack:
-        run = _opened(dict(job.config) | {"runs_dir": str(runs_dir)}, stack)
+    config = {**job.config, "runs_dir": str(runs_dir)}
+    with _as_command("train.py", *job.overrides), opened(config) as run:
         watch = Watch(run.folder / "metrics.jsonl", job.metric, job.name, verdict)
         complete = run.train(watch)
         watch()
@@ -132,12 +132,18 @@ def run_job(verdict: Verdict, job: Job) -> Done:
     return Done(job.name, complete, tuple(watch.values), files)
 
 
-def _opened(config: dict[str, Any], stack: ExitStack) -> TrainingRun:
+@contextmanager
+def opened(config: Mapping[str, Any]) -> Iterator[TrainingRun]:
+    """The run of a name, begun or gone on with; waits a little for one that a dying job holds."""
     folder = Path(config["runs_dir"]) / str(config["name"])
     if folder.is_dir() and not (folder / "config.yaml").is_file():
         shutil.rmtree(folder)  # Died before there was anything to go on with.
-    if folder.is_dir():
-        config["resume"] = str(folder)
+    own = {**config, "resume": str(folder) if folder.is_dir() else None}
+    with ExitStack() as stack:
+        yield _entered(stack, own)
+
+
+def _entered(stack: ExitStack, config: dict[str, Any]) -> TrainingRun:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

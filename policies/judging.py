@@ -164,7 +164,11 @@ def gain(ours: Scores, theirs: Scores, seed: int = 0) -> dict[str, Any]:
         ours: Sessions of one controller.
         theirs: The same sessions under the other.
         seed: Of the resampling.
+
+    Raises:
+        InvalidSetting: If the scores are of other sessions.
     """
+    _require_same("gain", ours, theirs)
     return measures.gain(_speeds(ours), _speeds(theirs), _draws(ours, seed))
 
 
@@ -184,12 +188,14 @@ def gap_closed(ours: Scores, rule: Scores, oracle: Scores, seed: int = 0) -> dic
     Raises:
         InvalidSetting: If the scores are of other sessions.
     """
-    if not np.array_equal(rule.edge_only_s, oracle.edge_only_s) or not np.array_equal(
-        ours.edge_only_s, oracle.edge_only_s
-    ):
-        raise InvalidSetting("gap_closed needs the same sessions of all three, got others")
+    _require_same("gap_closed", ours, rule, oracle)
     speeds = _speeds(ours), _speeds(rule), _speeds(oracle)
     return measures.gap_closed(*speeds, _draws(ours, seed))
+
+
+def _require_same(name: str, *scores: Scores) -> None:
+    if any(not np.array_equal(own.edge_only_s, scores[0].edge_only_s) for own in scores[1:]):
+        raise InvalidSetting(f"{name} needs the same sessions of all {len(scores)}, got others")
 
 
 def _speeds(scores: Scores) -> Floats:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from covspec_core.errors import InvalidSetting, WorkLost
 
 KINDS = ("serial", "processes", "ray")
+THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -133,6 +134,8 @@ def process_pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """Fresh processes, which end with this one, however it ends, and at once if it is interrupted.
 
+    Each has one thread unless its work asks for more: there are several to fill the processors.
+
     Args:
         workers: How many.
         begin: Called in each of them before its first piece of work.
@@ -144,7 +147,8 @@ def process_pool(
         workers, get_context("spawn"), initializer=_follow, initargs=(begin, *shared)
     )
     try:
-        yield pool
+        with _one_thread():
+            yield pool
     except BaseException:
         # Whoever is interrupted must not wait for what they have in hand.
         for process in set(active_children()) - others:
@@ -152,6 +156,21 @@ def process_pool(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started here find one thread set for their libraries, which read it only once."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _follow(begin: Callable[..., None] | None, *shared: Any) -> None:

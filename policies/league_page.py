@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from policies.league_report import RULE
-from policies.report import ALL, BASELINES, table
+from policies.report import ALL, BASELINES, made_by, table
 
 Report = Mapping[str, Any]
 
 
 def markdown(report: Report, figures: Iterable[str] = ()) -> str:
     """The page."""
-    made = report["provenance"]
     lines = [
         "# League",
         "",
-        f"`{made['command']}` at commit `{made['commit'][:12]}`"
-        f" ({made['changed_files']} changed files), seed {made['seed']}, {made['hardware']}.",
+        *made_by([*report["earlier"], report["provenance"]]),
         "",
         *_who(report),
         "## Speed over edge-only",
@@ -81,14 +79,15 @@ def _with_interval(own: Mapping[str, Any], value: str, bounds: str) -> str:
     return f"{own[value]:.3f} ({own[bounds][0]:.3f} to {own[bounds][1]:.3f})"
 
 
-def best_rival(report: Report, regime: str) -> str:
-    """The fastest lossless controller of a regime that is not learned."""
+def best_rival(report: Report, regime: str) -> str | None:
+    """The fastest lossless controller of a regime that is not learned, if there is one."""
     names = [
         name
         for name in report["controllers"]
         if name not in (*report["learned"], *BASELINES) and not lossy(report, name)
     ]
-    return max(names, key=lambda name: report["controllers"][name][regime]["speedup"])
+    speeds = {name: report["controllers"][name][regime]["speedup"] for name in names}
+    return max(speeds, key=lambda name: speeds[name], default=None)
 
 
 def not_helped(report: Report, ours: str) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -96,7 +95,8 @@ def not_helped(report: Report, ours: str) -> list[tuple[str, str, Mapping[str, A
     found = []
     regimes = next(iter(report["controllers"].values()))
     for regime in regimes:
-        for rival in dict.fromkeys((RULE, best_rival(report, regime), "edge_only")):
+        rivals = (RULE, best_rival(report, regime), "edge_only")
+        for rival in dict.fromkeys(name for name in rivals if name is not None):
             gains = report["comparisons"].get(f"{ours}_vs_{rival}")
             if gains is not None and gains[regime]["ci95"][0] <= 0:
                 found.append((regime, rival, gains[regime]))

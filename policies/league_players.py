@@ -129,6 +129,8 @@ def training_configs(config: Mapping[str, Any], seeds: Sequence[int]) -> list[di
 def kind_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What tells one kind of training from another in its configuration."""
     told = {key: value for key, value in config.items() if key not in NOT_TRAINING}
+    if not config["algorithm"].get("imitation_rounds"):
+        told.pop("tuning")  # There is no teacher whose constants it could change.
     return told | {"judging": config["judging"]["validation_sessions"]}
 
 
@@ -140,11 +142,9 @@ def policy_of(config: Mapping[str, Any]) -> Path:
 def train(config: dict[str, Any]) -> Path:
     """Train, or go on with it; the folder of the controller."""
     # Imported here: torch and Stable-Baselines3 take seconds that judging has no use for.
-    from policies.training_run import open_run
+    from policies.jobs import opened
 
-    folder = policy_of(config).parent
-    begun = (folder / "config.yaml").is_file()
-    with open_run(dict(config) | {"resume": str(folder) if begun else None}) as run:
+    with opened(config) as run:
         run.train(lambda: False)
     return policy_of(config)
 

@@ -43,7 +43,9 @@ class Draws:
     sessions: Ints
 
     @staticmethod
-    def of(seeds: int, sessions: int, seed: int, resamples: int = RESAMPLES) -> Draws:
+    def of(
+        seeds: int, sessions: int, seed: int, resamples: int = RESAMPLES, whose: int = 0
+    ) -> Draws:
         """Draw with replacement.
 
         Args:
@@ -51,13 +53,14 @@ class Draws:
             sessions: Sessions of every regime.
             seed: Of the draws; sessions do not depend on the number of seeds.
             resamples: How many.
+            whose: Number of the controller whose seeds they are; others are drawn for another.
         """
 
         def counts(n: int, part: int) -> Ints:
             rng = np.random.default_rng([seed, part])
             return rng.multinomial(n, np.full(n, 1 / n), resamples)
 
-        return Draws(counts(seeds, 1), counts(sessions, 0))
+        return Draws(counts(seeds, 1 + whose), counts(sessions, 0))
 
     def means(self, scores: Floats) -> Floats:
         """Mean of an array ``[N, R, S]`` in every resample, shape ``[B]``."""
@@ -112,10 +115,18 @@ def improvement(ours: Floats, theirs: Floats, draws: Draws) -> dict[str, Any]:
     return {"probability": float(better.mean()), "ci95": interval(draws.means(better))}
 
 
-def gain(ours: Floats, theirs: Floats, draws: Draws) -> dict[str, Any]:
-    """Gain in mean score over another controller on the same sessions, in percent."""
-    one = Draws(np.ones((len(draws.seeds), 1), dtype=np.int64), draws.sessions)
-    ratios = draws.means(ours) / one.means(theirs) - 1
+def gain(ours: Floats, theirs: Floats, draws: Draws, drawn: Draws | None = None) -> dict[str, Any]:
+    """Gain in mean score over another controller on the same sessions, in percent.
+
+    Args:
+        ours: Scores ``[N, R, S]``.
+        theirs: Scores ``[M, R, S]`` of the same sessions.
+        draws: Resamples of ours.
+        drawn: Resamples of theirs, with the same draws of sessions; of its one seed if ``None``.
+    """
+    if drawn is None:
+        drawn = Draws(np.ones((len(draws.seeds), 1), dtype=np.int64), draws.sessions)
+    ratios = draws.means(ours) / drawn.means(theirs) - 1
     point = float(ours.mean() / theirs.mean() - 1)
     return {"gain_percent": 100 * point, "ci95": interval(100 * ratios)}
 

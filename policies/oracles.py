@@ -102,8 +102,10 @@ def outcome_oracle(world: World, sessions: int, seed: int) -> Oracle:
 def law_oracle(world: World, sessions: int, seed: int) -> Oracle:
     """Least expected seconds of sessions whose texts and chances are known, but not the noise.
 
-    Its plan, played with the noise of each session, is the fair bound for causal controllers in
-    the mean over sessions.
+    Its plan, played with the noise of each session, is the bound in the mean over sessions of all
+    who choose a block's length before it is drafted. Who ends a block by what was drawn knows a
+    little of the noise, which this plan does not, and could pass it: a stop laid over the plan
+    itself does, by about one percent (``tests/policies/test_oracles.py``).
 
     Args:
         world: Scenario, links and requests.

@@ -17,7 +17,7 @@ from policies.runs import write_json, write_text
 
 ALL = "all"
 ORACLE = "law_oracle"
-"""The fair bound of causal controllers: gaps are those to it."""
+"""Gaps are those to it; see :func:`policies.oracles.law_oracle` for what it bounds."""
 Judged = dict[str, dict[str, Scores]]
 Shared = TypeVar("Shared")
 
@@ -141,14 +141,21 @@ def write_report(report: Mapping[str, Any], folder: Path, figures: Iterable[str]
     write_text(folder / "report.md", markdown(report, figures))
 
 
+def made_by(processes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How figures were made: a line for every process that had a part in them."""
+    return [
+        f"`{made['command']}` at commit `{made['commit'][:12]}`"
+        f" ({made['changed_files']} changed files), seed {made['seed']}, {made['hardware']}."
+        for made in processes
+    ]
+
+
 def markdown(report: Mapping[str, Any], figures: Iterable[str] = ()) -> str:
     """The report as a page."""
-    made = report["provenance"]
     lines = [
         "# Report",
         "",
-        f"`{made['command']}` at commit `{made['commit'][:12]}`"
-        f" ({made['changed_files']} changed files), seed {made['seed']}, {made['hardware']}.",
+        *made_by([report["provenance"]]),
         "",
         "Speed over edge-only, mean over sessions (virtual seconds, same sessions for all):",
         "",

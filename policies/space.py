@@ -43,11 +43,6 @@ class Choice:
         if not self.values or len(set(self.values)) < len(self.values):
             raise InvalidSetting(f"values must be one or more, each once, got {self.values}")
 
-    @property
-    def extremes(self) -> tuple[str, ...]:
-        """All of them."""
-        return self.values
-
     def suggest(self, trial: optuna.Trial, name: str) -> str:
         """A trial's value as an override has it."""
         return str(trial.suggest_categorical(name, self.values))
@@ -84,11 +79,6 @@ class Range:
             )
         if (self.q is not None) != (self.distribution == "q_uniform"):
             raise InvalidSetting(f"q belongs to q_uniform, got {self.q} for {self.distribution}")
-
-    @property
-    def extremes(self) -> tuple[str, ...]:
-        """Both ends."""
-        return text(self.min), text(self.max)
 
     def suggest(self, trial: optuna.Trial, name: str) -> str:
         """A trial's value as an override has it."""
@@ -150,14 +140,18 @@ class Space:
         metric: What is searched for.
         parameters: Overrides of ``train.py`` and where each is searched.
         stop: Early end of trials.
+        run_cap: How many trials there are to be, if the file says it.
     """
 
     method: str
     metric: Metric
     parameters: Mapping[str, Choice | Range]
     stop: Stop | None
+    run_cap: int | None = None
 
     def __post_init__(self) -> None:
+        if self.run_cap is not None and self.run_cap < 1:
+            raise InvalidSetting(f"run_cap must be >= 1, got {self.run_cap}")
         if self.method not in METHODS:
             raise InvalidSetting(f"method must be one of {METHODS}, got {self.method!r}")
         ranges = sorted(n for n, p in self.parameters.items() if isinstance(p, Range))
@@ -189,6 +183,7 @@ class Space:
             build(Metric, values["metric"], f"{path}: metric"),
             {n: _parameter(p, f"{path}: {n}") for n, p in values["parameters"].items()},
             None if stop is None else build(Stop, stop, f"{path}: early_terminate"),
+            values.get("run_cap"),
         )
 
     def without(self, names: Collection[str]) -> Space:

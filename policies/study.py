@@ -18,16 +18,20 @@ from policies.runs import write_json
 from policies.space import Space
 from policies.trials import PRUNERS, Referee, Trials
 
+TRIALS = 20
+"""How many there are if nobody says it."""
+
 
 def run_study(
-    path: Path, name: str, trials: int, pruner: str | None, overrides: Sequence[str]
+    path: Path, name: str, trials: int | None, pruner: str | None, overrides: Sequence[str]
 ) -> Path:
     """Play trials until there are enough; the file with the best.
 
     Args:
         path: Sweep file.
         name: Of the study's folder below ``runs_dir``.
-        trials: How many, those of earlier starts included.
+        trials: How many, those of earlier starts included; the sweep file's ``run_cap``, or
+            ``TRIALS``, if ``None``.
         pruner: One of ``PRUNERS``; the sweep file's early end if ``None``.
         overrides: Of every training, and the launcher. A parameter of the file that is among them
             is not searched.
@@ -37,7 +41,8 @@ def run_study(
     space = Space.load(path).without({word.partition("=")[0] for word in rest})
     folder = Path(config["runs_dir"]).resolve() / name
     referee = Referee(folder, space, pruner or ("hyperband" if space.stop else "none"))
-    book = Trials(referee, rest, trials, int(config["seed"]))
+    most = trials if trials is not None else space.run_cap or TRIALS
+    book = Trials(referee, rest, most, int(config["seed"]))
     with book.working(), open_launcher(launching) as launcher:
         for done in run_jobs(launcher, book.jobs(), folder, referee, launching.worker_dir):
             ending = "" if done.complete else f", stopped at validation {len(done.values)}"
@@ -59,7 +64,8 @@ def main(words: Sequence[str] | None = None) -> None:
     """Read the command line and search."""
     parser = argparse.ArgumentParser("policies.study", description=__doc__)
     parser.add_argument("sweep", type=Path, help="a file of conf/sweep")
-    parser.add_argument("--trials", type=int, default=20, help="earlier starts included")
+    told = f"earlier starts included; the sweep file's run_cap, or {TRIALS}, if not given"
+    parser.add_argument("--trials", type=int, help=told)
     parser.add_argument("--name", help="of the study; that of the sweep file if not given")
     parser.add_argument("--pruner", choices=PRUNERS, help="the sweep file's if not given")
     parser.add_argument("overrides", nargs="*", help="of train.py, for every trial")

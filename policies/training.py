@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from policies.memory import ObservationSettings
 from policies.networks import Network
 from policies.side_by_side import SideBySide, shares
 from policies.vec_env import SB3VecEnv
+
+VALIDATION_SEED: Final = 0
+"""Of the sessions and links that all trainings are validated on, so that seeds compare."""
 
 
 @dataclass
@@ -182,7 +185,7 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         network = self.network()
         controller = controller_of(self._codec, network)
-        scores = judge_mix(self._validation, lambda _: controller, self._sessions, self._seed)
+        scores = judge_mix(self._validation, lambda _: controller, self._sessions, VALIDATION_SEED)
         value = worth(scores, self._reward)
         if value > self.progress.best:
             self.progress.best, self.progress.best_network = value, network

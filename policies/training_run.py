@@ -40,7 +40,7 @@ from policies.runs import (
 from policies.settings import ControllerSettings, RunSettings, read_run
 from policies.timeline_figure import draw_timeline
 from policies.tracking import Tracker
-from policies.training import Trainer, codec_at
+from policies.training import VALIDATION_SEED, Trainer, codec_at
 
 SAVE_EVERY_S = 20.0
 UNITS = {"round": "rounds", "token": "steps"}
@@ -99,8 +99,8 @@ class TrainingRun:
         recording = settings.model.recorded()
         self._recording, self._resumed = recording, resumed
         self._train, self._validation = (
-            [World.load(own, split, recording, settings.seed) for own in settings.mix]
-            for split in ("train", "validation")
+            [World.load(own, split, recording, seed) for own in settings.mix]
+            for split, seed in (("train", settings.seed), ("validation", VALIDATION_SEED))
         )
         sessions = settings.judging.validation_sessions
         self._tuned = TunedOnce(lambda: self._train, settings.tuning, settings.seed, say)

@@ -191,6 +191,12 @@ class Trials:
 
     def tell(self, done: Done) -> float:
         """Note what became of a trial; its value."""
+        if not done.values:
+            self._study(number_of(done.name)).tell(number_of(done.name), state=TrialState.FAIL)
+            raise InvalidSetting(
+                f"metric.name must be a figure of metrics.jsonl, got {self._space.metric.name!r}, "
+                f"which {done.name} never had"
+            )
         best = self._space.metric.best(done.values)
         if done.complete:
             self._study(number_of(done.name)).tell(number_of(done.name), best)

@@ -1,13 +1,14 @@
 """What learning needs: ``evaluate.py experiment=ablations`` trains every study, seed by seed.
 
 Every training is a run of its own in the experiment's folder, so an interrupted experiment goes on
-within a training. Studies of one seed play the same sessions, so gains are paired.
+within a training. All play the same sessions, so gains are paired in them; intervals draw sessions
+and the seeds of both sides anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 import yaml
 
 from covspec_core.errors import InvalidSetting, RunConflict
+from covspec_core.rounds import Floats
 from covspec_core.scenario import Scenario
 from env.codec import Codec
 from env.play import World
@@ -24,12 +26,12 @@ from policies.algorithms.settings import read_algorithm
 from policies.console import say
 from policies.experiments import Findings
 from policies.factory import TunedOnce, make_controller
-from policies.judging import Scores, gain
 from policies.launcher import Launcher, open_launcher
 from policies.league_players import kind_of, trained
 from policies.learned import LearnedController, load_controller
+from policies.measures import Draws, gain
 from policies.memory import ObservationSettings
-from policies.report import ALL, judge_all, table
+from policies.report import ALL, Judged, judge_all, made_by, table
 from policies.runs import claimed, new_run, note_process, write_json, write_text
 from policies.settings import RunSettings, layered, read_run
 
@@ -163,14 +165,23 @@ class Study(NamedTuple):
     """What the seeds of a study reached on one split.
 
     Attributes:
-        scores: Over all regimes, one row a session, its speed-up the mean over seeds.
-        means: Mean speed-up of every seed.
+        speedup: Of every session, shape ``[seeds, regimes, sessions]``.
         seconds: Mean seconds of a training; 0 for a rule.
     """
 
-    scores: Scores
-    means: list[float]
+    speedup: Floats
     seconds: float
+
+    @staticmethod
+    def of(judged: Judged, seconds: float) -> Study:
+        """The controllers of one study."""
+        seeds = [[s.speedup for part, s in own.items() if part != ALL] for own in judged.values()]
+        return Study(np.array(seeds), seconds)
+
+    def draws(self, seed: int, whose: int) -> Draws:
+        """Resamples of seeds and sessions."""
+        seeds, _, sessions = self.speedup.shape
+        return Draws.of(seeds, sessions, seed, whose=whose)
 
 
 def _judged(
@@ -189,11 +200,11 @@ def _judged(
         runs = [folder / f"{name}_seed{each}" / "policy" for each in asked.seeds]
         judged = judge_all({run.parent.name: partial(_loaded, run) for run in runs}, *judging)
         took = [load_controller(run).meta["training_seconds"] for run in runs]
-        found[name] = _study([by[ALL] for by in judged.values()], float(np.mean(took)))
+        found[name] = Study.of(judged, float(np.mean(took)))
     for chosen in settings.controllers:
         rule = partial(make_controller, chosen, seed=seed, tuned=tuned)
         judged = judge_all({chosen.name: rule}, *judging)
-        found[chosen.name] = _study([judged[chosen.name][ALL]], 0.0)
+        found[chosen.name] = Study.of(judged, 0.0)
     return found
 
 
@@ -201,22 +212,19 @@ def _loaded(folder: Path, scenario: Scenario) -> LearnedController:
     return load_controller(folder, Codec.of(scenario))
 
 
-def _study(seeds: list[Scores], seconds: float) -> Study:
-    speedup = np.mean([each.speedup for each in seeds], axis=0)
-    whole = replace(seeds[0], seconds=seeds[0].edge_only_s / speedup)
-    return Study(whole, [float(each.speedup.mean()) for each in seeds], seconds)
-
-
 def _findings(
     studies: Mapping[str, Study], asked: AblationSettings, made: Sequence[dict[str, Any]]
 ) -> Findings:
-    reference, values, seed = studies[asked.reference].scores, {}, made[-1]["seed"]
+    reference, values, seed = studies[asked.reference], {}, made[-1]["seed"]
+    theirs = reference.draws(seed, 0)
     for name, study in studies.items():
+        # The reference's own seeds are drawn once, so that its gain over itself is none.
+        own = theirs if study is reference else study.draws(seed, 1)
         values[name] = {
-            "speedup": float(study.scores.speedup.mean()),
-            "seeds": study.means,
+            "speedup": float(study.speedup.mean()),
+            "seeds": [float(mean) for mean in study.speedup.mean((1, 2))],
             "training_s": study.seconds,
-            "over_reference": gain(study.scores, reference, seed),
+            "over_reference": gain(study.speedup, reference.speedup, own, theirs),
         }
     found = {"provenance": made[-1], "earlier": [*made[:-1]], "studies": values}
     return Findings(found, _page(made, values, asked))
@@ -240,14 +248,10 @@ def _page(
     lines = [
         "# What learning needs",
         "",
-        *(
-            f"`{each['command']}` at commit `{each['commit'][:12]}`"
-            f" ({each['changed_files']} changed files), {each['hardware']}."
-            for each in made
-        ),
+        *made_by(made),
         "",
         f"Trained on {asked.total_steps:,} rounds each, {len(asked.seeds)} seeds; speed over",
-        "edge-only, mean over seeds and sessions, which are the same for all.",
+        "edge-only, mean over seeds and sessions, which are the same for all; intervals draw both.",
         "",
         *table(head, rows),
     ]

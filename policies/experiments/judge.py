@@ -39,8 +39,9 @@ def run(config: dict[str, Any]) -> Findings:
         c.name: partial(make_controller, c, seed=settings.seed, tuned=tuned)
         for c in settings.controllers
     }
-    for make in controllers.values():
-        make(settings.scenario)  # a wrong one fails before anything is played
+    for chosen in settings.controllers:
+        if chosen.kind != "tuned":
+            controllers[chosen.name](settings.scenario)  # A wrong one fails before anything runs.
     worlds = {
         regime: World.load(scenario, settings.judging.split, recording, settings.seed)
         for regime, scenario in settings.regimes.items()

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from covspec_core.errors import RunConflict
+from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.provenance import ROOT
 from env.presets import UNSET, build
 from policies import league_players as players
@@ -26,6 +26,7 @@ from policies.league_pieces import Match, Piece, Todo, Told, oracle_refuses, pla
 from policies.league_regimes import Regimes, grouped_regimes
 from policies.league_report import Played, Results, build_findings
 from policies.league_settings import LEARNED, LeagueSettings
+from policies.learned import load_controller
 from policies.runs import MADE, claimed, new_run, note_process, write_json, write_text
 from policies.settings import ControllerSettings, RunSettings, read_run
 
@@ -63,9 +64,8 @@ def run(config: dict[str, Any]) -> Findings:
     """Tune, train, play, and write a report into a run folder."""
     settings = build(LeagueSettings, config["experiment"], "experiment")
     own = read_run(config | {"controllers": list(settings.controllers)})
+    _require_playable(settings, own)
     regimes = grouped_regimes(config, settings.held_out)
-    for name, folders in settings.finished.items():
-        players.finished(name, folders)
     began, folder = monotonic(), _folder(config, settings)
     with claimed(folder):
         made = note_process(folder, own.seed)
@@ -76,6 +76,26 @@ def run(config: dict[str, Any]) -> Findings:
         text = _write(report, folder, settings)
     say(f"report: {folder / 'report.md'}, {(monotonic() - began) / 60:.1f} min")
     return Findings(_plain(report), text)
+
+
+def _require_playable(settings: LeagueSettings, own: RunSettings) -> None:
+    """Refuse now what would fail when all else was played."""
+    for name in ("oracles", "sensitivity"):
+        sessions, most = getattr(settings, name).sessions, own.judging.sessions
+        if sessions > most:
+            raise InvalidSetting(
+                f"experiment.{name}.sessions must be at most judging.sessions, {most}, "
+                f"got {sessions}"
+            )
+    levels = {LEARNED: own.level}
+    for name, folders in settings.finished.items():
+        levels[name] = load_controller(players.finished(name, folders)[0]).codec.level
+    within = [n for n in settings.sensitivity.controllers if levels.get(n) == "token"]
+    if within:
+        raise InvalidSetting(
+            "experiment.sensitivity.controllers must decide before a round, since a status is "
+            f"changed there, got {within} at token level"
+        )
 
 
 def _folder(config: Mapping[str, Any], settings: LeagueSettings) -> Path:

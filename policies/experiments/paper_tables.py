@@ -17,7 +17,7 @@ from policies.console import say
 from policies.experiments import Findings
 from policies.mixes import read_scenarios
 from policies.paper_rows import COLUMNS, Row, Tables, losses_of, read_rows
-from policies.report import table
+from policies.report import made_by, table
 from policies.runs import new_run, write_json, write_text
 from policies.settings import TuningSettings, read_seed
 from policies.stream_fit import FitSettings, errors, fit
@@ -72,14 +72,15 @@ def run(config: dict[str, Any]) -> Findings:
     seed, rows = read_seed(config), read_rows(settings.rows, "rows")
     ours = read_rows(settings.ours, "ours")
     tables = _tables(config, settings, seed)
+    folder = new_run(Path(config["runs_dir"]), config["name"], "paper_tables")
     say(f"fitting on {', '.join(settings.fit.rows)}")
     constants = fit(tables, rows, settings.fit, settings.start)
+    write_json(folder / "constants.json", asdict(constants))
     say(f"playing {len(rows)} rows of the paper and {len(ours)} of ours")
     played = tables.play(rows, constants, "test", settings.sessions)
     played |= tables.play(ours, constants, "test", settings.sessions)
     cells = cells_of(rows | ours, played, settings.fit.rows)
     text = page(rows, ours, played, settings, constants, provenance(seed))
-    folder = new_run(Path(config["runs_dir"]), config["name"], "paper_tables")
     made = {"provenance": provenance(seed), "constants": asdict(constants), "cells": cells}
     write_json(folder / "tables.json", made)
     write_text(folder / "tables.md", text)
@@ -144,8 +145,7 @@ def page(
     lines = [
         "# CoVSpec's tables, reported and ours",
         "",
-        f"`{made['command']}` at commit `{made['commit'][:12]}`"
-        f" ({made['changed_files']} changed files), seed {made['seed']}, {made['hardware']}.",
+        *made_by([made]),
         f"{settings.sessions} answers of {settings.size.tokens} tokens a row; virtual seconds.",
         "",
         f"One stream, fitted on {', '.join(rows[name].row for name in settings.fit.rows)} alone: "

@@ -23,7 +23,7 @@ from policies.settings import (
     read_run,
     read_seed,
 )
-from policies.space import METHODS, Space
+from policies.space import METHODS, Choice, Space, text
 from policies.tracking import TrackingSettings
 from tests.policies.conftest import make_trainer, toy_recording, toy_scenario
 
@@ -160,18 +160,25 @@ def test_what_does_not_exist_does_not_compose(wrong):
         composed("train", wrong)
 
 
+def extremes(searched):
+    """All values of a choice, both ends of a range, as overrides have them."""
+    if isinstance(searched, Choice):
+        return searched.values
+    return text(searched.min), text(searched.max)
+
+
 def sweep_words(name):
     """Overrides that a sweep's command has of its own, and the parameters that it does not vary."""
     path = CONF / "sweep" / f"{name}.yaml"
     words = [word for word in yaml.safe_load(path.read_text())["command"] if word[:2] != "${"]
     searched = Space.load(path).parameters.items()
-    return words + [f"{n}={p.extremes[0]}" for n, p in searched if len(p.extremes) == 1]
+    return words + [f"{n}={extremes(p)[0]}" for n, p in searched if len(extremes(p)) == 1]
 
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_swept_parameter_is_a_setting_and_its_values_build(name):
     for parameter, searched in Space.load(CONF / "sweep" / f"{name}.yaml").parameters.items():
-        for value in searched.extremes:
+        for value in extremes(searched):
             values = composed("train", *sweep_words(name), f"{parameter}={value}")
             place = values
             for part in parameter.split("."):

@@ -10,13 +10,14 @@ import pytest
 from covspec_core.errors import InvalidSetting
 from covspec_core.rounds import RoundAction
 from covspec_core.wire import protocol
+from env.codec import Codec
 from env.play import World
 from policies.baselines import Elsewhere, changed, read_changes
 from policies.factory import make_controller
 from policies.judging import judge
 from policies.rules import Fixed
 from policies.settings import ControllerSettings
-from tests.policies.conftest import toy_scenario
+from tests.policies.conftest import random_network, toy_scenario
 
 
 def named(name, scenario):
@@ -38,6 +39,14 @@ def test_a_baseline_plays_under_its_own_settings_in_a_world_of_others(world):
     assert scores.bytes.sum() != judge(world, Fixed(action), 24, 3).bytes.sum()
 
 
+def test_a_controller_at_token_level_plays_elsewhere_too(recording):
+    world = World.load(toy_scenario("coupled"), "train", recording)
+    controller = random_network(Codec.of(world.scenario).at("token"))
+    there = replace(world, scenario=replace(world.scenario, protocol=protocol("lazy")))
+    found = judge(world, Elsewhere(controller, {"protocol": protocol("lazy")}), 8, 3)
+    np.testing.assert_array_equal(found.seconds, judge(there, controller, 8, 3).seconds)
+
+
 def test_u_hlm_drafts_one_token_and_skips_only_sure_ones(world):
     scenario = world.scenario
     controller = named("u_hlm", scenario)
@@ -53,6 +62,7 @@ def test_u_hlm_drafts_one_token_and_skips_only_sure_ones(world):
     [
         ({"colour": 1}, r"allows .* got unknown \['colour'\]"),
         ({"profile": {}}, r"got unknown \['profile'\]"),
+        ({"device_factor": [1, 1], "requests": 1}, r"unknown \['device_factor', 'requests'\]"),
         ({"protocol": "pigeon"}, "protocol must be one of"),
         ([1], "must name fields and values"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from covspec_core.engine import Engine
+from covspec_core.errors import InvalidSetting
 from covspec_core.randomness import mix
 from covspec_core.rounds import RoundAction
 from env.play import World
@@ -99,6 +100,13 @@ def test_the_interval_of_a_gain_covers_a_known_difference():
         assert high - low < 4
         covered += low <= 10.0 <= high
     assert covered >= 16
+
+
+def test_a_gain_over_other_sessions_is_refused():
+    ours, theirs = scores_with(np.ones(4)), scores_with(np.ones(4))
+    other = replace(theirs, edge_only_s=2 * theirs.edge_only_s)
+    with pytest.raises(InvalidSetting, match="gain needs the same sessions of all 2, got others"):
+        gain(ours, other)
 
 
 def test_no_difference_is_no_gain():

@@ -14,7 +14,7 @@ from env.presets import CONF
 from policies import league_players, measures
 from policies.console import plain
 from policies.experiments import league
-from policies.league_page import not_helped
+from policies.league_page import best_rival, markdown, not_helped
 from policies.league_regimes import TRAINED, grouped_regimes
 from policies.measures import Draws
 from policies.perturbed import LINK_FIELDS, RATES, StaleLink, WrongLink
@@ -117,6 +117,19 @@ def test_equal_controllers_improve_by_half_and_gain_nothing():
     assert measures.gain(scores, scores, draws) == {"gain_percent": 0.0, "ci95": [0.0, 0.0]}
 
 
+def test_a_gain_over_several_seeds_bears_their_luck_too():
+    rng = np.random.default_rng(4)
+    sessions = rng.uniform(1, 2, (1, 2, 40))
+    ours, theirs = (sessions + rng.normal(0, 0.1, (3, 1, 1)) for _ in range(2))
+    draws, drawn = Draws.of(3, 40, 0), Draws.of(3, 40, 0, whose=1)
+    np.testing.assert_array_equal(draws.sessions, drawn.sessions)
+    assert (draws.seeds != drawn.seeds).any()
+    low, high = measures.gain(ours, theirs, draws, drawn)["ci95"]
+    seeds = [100 * (a / b - 1) for a in ours.mean((1, 2)) for b in theirs.mean((1, 2))]
+    assert min(seeds) - 1 < low < min(seeds) / 3
+    assert max(seeds) / 3 < high < max(seeds) + 1
+
+
 def test_a_controller_half_way_to_the_oracle_closes_half_of_the_gap():
     rule = np.random.default_rng(5).uniform(1, 2, (1, 2, 6))
     draws = Draws.of(1, 6, 0)
@@ -181,11 +194,13 @@ def test_impossible_perturbations_are_refused(make):
         ("+experiment.finished.other=[nowhere]", "folders of trained controllers"),
         ("+scenario@experiment.held_out.group=paper", "names of their own"),
         ("experiment.resume=nowhere", "no league to go on with"),
+        ("judging.sessions=63", "oracles.sessions must be at most judging.sessions, 63, got 64"),
+        ("+level=token algorithm.imitation_rounds=0", r"got \['learned'\] at token level"),
     ],
 )
 def test_a_wrong_setting_is_one_error_before_anything_is_played(override, said, tmp_path):
     with pytest.raises((InvalidSetting, RunConflict), match=said):
-        league.run(composed(override, f"runs_dir={tmp_path}", "name=a"))
+        league.run(composed(*override.split(), f"runs_dir={tmp_path}", "name=a"))
     assert not (tmp_path / "a").exists()
 
 
@@ -234,6 +249,18 @@ def test_the_page_names_every_regime_where_learning_does_not_help(found):
         assert f"| {regime} | {rival} | {own['gain_percent']:+.1f} % |" in page
 
 
+def test_the_page_tells_every_process_and_bears_a_league_in_which_all_deviate(found):
+    report = json.loads(json.dumps(found.values))
+    report["earlier"] = [report["provenance"] | {"commit": "c0ffee" * 7}]
+    for own in report["controllers"].values():
+        for figures in own.values():
+            figures["deviation_rate"] = 0.01
+    page = markdown(report)
+    for made in (*report["earlier"], report["provenance"]):
+        assert f"at commit `{made['commit'][:12]}`" in page
+    assert best_rival(report, "all") is None
+
+
 def test_a_second_run_takes_all_that_is_kept(found, runs, monkeypatch):
     def fail(*_):
         raise AssertionError("nothing was left to do")
@@ -255,4 +282,6 @@ def test_trainings_of_other_settings_have_other_folders():
         ]
 
     assert len({*names(), *names("algorithm.gamma=0.9"), *names("reward=time")}) == 6
-    assert names() == names("runs_dir=elsewhere")
+    assert names() == names("runs_dir=elsewhere") == names("tuning.trials=8")
+    copied = "algorithm.imitation_rounds=8"
+    assert names(copied) != names(copied, "tuning.trials=8")

@@ -108,6 +108,22 @@ def test_what_cannot_be_trained_is_a_failed_trial_and_the_rest_goes_on(
     assert "study_000 cannot be trained: algorithm.epochs" in capsys.readouterr().err
 
 
+def test_a_metric_that_no_run_has_is_said_and_the_trial_is_not_played_again(
+    tiny, sweep, tmp_path  # noqa: F811
+):  # fmt: skip
+    metric = {"name": "validation_wurth", "goal": "maximize"}
+    sweep.write_text(yaml.safe_dump(SPACE | {"metric": metric}))
+    with pytest.raises(InvalidSetting, match="got 'validation_wurth', which study_000 never had"):
+        run_study(sweep, "study", 2, None, (*tiny, f"runs_dir={tmp_path}"))
+    assert [state.name for _, state, _, _ in trials_of(tmp_path / "study")] == ["FAIL"]
+
+
+def test_a_sweep_file_may_say_how_many_trials_there_are(tiny, sweep, tmp_path):  # noqa: F811
+    sweep.write_text(yaml.safe_dump(SPACE | {"run_cap": 2}))
+    run_study(sweep, "study", None, None, (*tiny, f"runs_dir={tmp_path}"))
+    assert len(trials_of(tmp_path / "study")) == 2
+
+
 def test_what_is_given_by_hand_is_not_searched(tiny, sweep, tmp_path):  # noqa: F811
     words = (*tiny, "algorithm.epochs=2", f"runs_dir={tmp_path}")
     run_study(sweep, "study", 2, None, words)
@@ -161,6 +177,7 @@ def test_a_held_folder_is_known_as_held(tmp_path):
         (lambda: Metric("loss", "down"), "metric.goal must be one of"),
         (lambda: Stop("envelope", 2), "early_terminate needs type hyperband"),
         (lambda: Space("grid", Metric("a", "minimize"), {"b": Range(1, 2)}, None), "grid needs"),
+        (lambda: Space("grid", Metric("a", "minimize"), {"b": Choice(("1",))}, None, 0), "run_cap"),
     ],
 )
 def test_impossible_spaces_are_refused(wrong, said):

@@ -213,6 +213,17 @@ def test_the_last_network_is_validated_too(recording):
     assert trainer.progress.best == max(row.get("validation_worth", 0.0) for row in rows)
 
 
+def test_trainings_of_all_seeds_are_validated_on_the_same_sessions(recording):
+    trainers = [make_trainer(toy_scenario(), recording, seed=seed) for seed in (1, 2)]
+    for trainer in trainers:
+        trainer.run(silent, should_stop=lambda: True)
+    network = trainers[0].network()
+    for trainer in trainers:
+        trainer.network = lambda: network
+    one, other = (trainer._validate()["validation_speedup"] for trainer in trainers)
+    assert one == other
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
