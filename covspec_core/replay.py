@@ -58,7 +58,7 @@ class ReplaySource:
         self, recording: Recording, kind: WireProtocol, size: int, *, gate: str = "block"
     ) -> None:
         require_gate(gate)
-        _check_laws(recording, kind)
+        require_laws(recording, kind)
         self._recording = recording
         self._keeps = np.asarray(recording.keep_levels)
         self._starts = recording.start
@@ -217,7 +217,13 @@ def _detours(recording: Recording) -> Ints:
     return detours
 
 
-def _check_laws(recording: Recording, kind: WireProtocol) -> None:
+def require_laws(recording: Recording, kind: WireProtocol) -> None:
+    """Refuse a protocol whose verdicts the recording does not tell.
+
+    Raises:
+        InvalidSetting: If its laws are sent inexactly.
+        BrokenRecording: If it sends other largest entries than were recorded.
+    """
     greedy = recording.meta.get("temperature") == 0  # all formats keep a law of one token
     if not (kind.format.exact or greedy):
         raise InvalidSetting(

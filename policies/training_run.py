@@ -17,7 +17,9 @@ from covspec_core.engine import Controller
 from covspec_core.errors import RunConflict
 from covspec_core.images import load_image
 from covspec_core.provenance import ROOT, provenance
+from covspec_core.recording import Recording
 from covspec_core.reduction import ReductionSettings, reduction
+from covspec_core.replay import require_laws
 from covspec_core.scenario import Scenario
 from env.play import World
 from policies import figures
@@ -57,6 +59,7 @@ def open_run(config: dict[str, Any]) -> Iterator[TrainingRun]:
 
     Raises:
         InvalidSetting: If a setting is unknown or impossible; no folder is made then.
+        BrokenRecording: If the recording cannot be read, or was made with other settings; likewise.
         RunConflict: If the folder belongs to another run.
     """
     resumed = config.pop("resume")
@@ -67,13 +70,16 @@ def open_run(config: dict[str, Any]) -> Iterator[TrainingRun]:
         config = yaml.safe_load((folder / "config.yaml").read_text())
     settings, algorithm = read_run(config), read_algorithm(config["algorithm"])
     codec_at(settings.level, settings.scenario, algorithm)
+    recording = settings.model.recorded()
+    for scenario in (*settings.mix, *settings.regimes.values()):
+        require_laws(recording, scenario.protocol)
     if resumed is None:
         label = f"{'-'.join(settings.regimes)}_seed{settings.seed}"
         label = label if len(settings.regimes) == 1 else f"all_seed{settings.seed}"
         folder = new_run(Path(config["runs_dir"]), config["name"], label)
         write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     with claimed(folder):
-        yield TrainingRun(folder, config, settings, algorithm, resumed is not None)
+        yield TrainingRun(folder, config, settings, algorithm, recording, resumed is not None)
 
 
 class TrainingRun:
@@ -84,6 +90,7 @@ class TrainingRun:
         config: Composed configuration.
         settings: The same, typed.
         algorithm: Settings of the algorithm.
+        recording: To train and to be judged on.
         resumed: Whether to go on from the folder's checkpoint.
     """
 
@@ -93,10 +100,10 @@ class TrainingRun:
         config: dict[str, Any],
         settings: RunSettings,
         algorithm: Settings,
+        recording: Recording,
         resumed: bool,
     ) -> None:
         self.folder, self._config, self._settings = folder, config, settings
-        recording = settings.model.recorded()
         self._recording, self._resumed = recording, resumed
         self._train, self._validation = (
             [World.load(own, split, recording, seed) for own in settings.mix]

@@ -238,6 +238,24 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("protocol.law_format=fp16", "law_format must be fp32 in a replay"),
+        ("model.temperature=0.3", "temperature"),
+        ("model.reduction=divprune", "reduction"),
+        ("model.recording=none.npz", "none.npz"),
+    ],
+)
+def test_what_no_recording_can_play_leaves_no_folder(tmp_path, monkeypatch, capsys, override, said):
+    monkeypatch.setattr(sys, "argv", ["train.py", override, f"runs_dir={tmp_path / 'runs'}"])
+    with pytest.raises(SystemExit) as ended:
+        console.run_entry("train", train.main)
+    assert ended.value.code == 2
+    assert one_line(capsys.readouterr().err, "train", said)
+    assert not (tmp_path / "runs").exists()
+
+
 def words_without_recording(entry, override, folder):
     """A command line whose recording is missing: what was refused cannot have looked for it."""
     own = [f"model.recording={folder / 'none.npz'}"]

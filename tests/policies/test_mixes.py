@@ -64,6 +64,13 @@ def test_a_mix_has_every_protocol_and_more_than_one_hardware():
     assert len({Codec.of(own) for own in run.mix}) == 1
 
 
+def test_most_parts_of_the_mix_play_what_is_judged():
+    for judged in ("decoupled", "coupled"):
+        run = read_run(composed(f"protocol={judged}"))
+        assert {own.protocol.name for own in run.regimes.values()} == {judged}
+        assert sum(own.protocol.name == judged for own in run.mix) >= 8
+
+
 def test_parts_of_the_mix_look_the_same_only_where_speeds_or_links_alone_differ():
     """Those a status tells in every round."""
     mix = read_run(composed("scenario=mix")).mix
