@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covspec_core.errors import CoVSpecError, InvalidSetting
+from covspec_core.ending import clear_end
+from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import provenance
 from covspec_core.recording import SPLITS, Recording, load_recording
 
@@ -74,14 +75,12 @@ def _passing(
     }
 
 
+@clear_end("calibrate")
 def main(arguments: list[str] | None = None) -> None:
     """Print the thresholds as one JSON object."""
     args = _parser().parse_args(arguments)
-    try:
-        recording = load_recording(args.recording).only(args.split)
-        found: dict[str, Any] = thresholds(recording, args.keep, args.quantile)
-    except CoVSpecError as error:
-        raise SystemExit(f"calibrate: {error}") from error
+    recording = load_recording(args.recording).only(args.split)
+    found: dict[str, Any] = thresholds(recording, args.keep, args.quantile)
     print(json.dumps({"gates": found, "provenance": provenance(0)}, indent=2))
 
 

@@ -15,6 +15,18 @@ from covspec_core.reduction import ReductionSettings, merging, reduction
 from covspec_core.request import Pair
 
 
+def models_of(pair: Path) -> tuple[str, str]:
+    """The models of a folder that a pair lives in: draft and target.
+
+    Raises:
+        InvalidSetting: If one is missing.
+    """
+    for name in ("draft", "target"):
+        if not (pair / name).is_dir():
+            raise InvalidSetting(f"--pair must hold draft and target, got {pair} without {name}")
+    return str(pair / "draft"), str(pair / "target")
+
+
 def load_pair(
     draft: str,
     target: str,

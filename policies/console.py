@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from covspec_core.errors import CoVSpecError, InvalidSetting
+from covspec_core.ending import clear_end
+from covspec_core.errors import InvalidSetting
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -23,26 +23,10 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-@contextmanager
-def clear_end(name: str) -> Iterator[None]:
-    """Bad input ends with one line and exit status 2, a full disk with one line and 1."""
-    try:
-        yield
-    except CoVSpecError as error:
-        say(f"{name}: {error}")
-        sys.exit(2)
-    except OSError as error:
-        say(f"{name}: {error.strerror or error}: {error.filename or ''}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say(f"{name}: stopped at once")
-        sys.exit(130)
-
-
 def run_entry(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     """Compose ``conf/<name>.yaml`` with the command line and call ``main`` with plain values.
 
-    It ends as :func:`clear_end` says.
+    It ends as :func:`~covspec_core.ending.clear_end` says.
     """
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)

@@ -15,10 +15,11 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from covspec_core.ending import clear_end
 from covspec_core.errors import InvalidSetting, RunConflict
 from covspec_core.provenance import provenance
 from policies.algorithms.settings import read_algorithm
-from policies.console import clear_end, composed, say
+from policies.console import composed, say
 from policies.jobs import Job, run_jobs
 from policies.launcher import LauncherSettings, open_launcher
 from policies.runs import alone, write_json

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from covspec_core.acceptance import GRID, standing
-from covspec_core.errors import CoVSpecError
+from covspec_core.ending import clear_end
 from covspec_core.pair.folders import known, note
 from covspec_core.provenance import provenance
 from covspec_core.recording import SPLITS, Recording, load_recording
@@ -123,14 +123,12 @@ def scores(recording: Recording, said: Said, seed: int) -> dict[str, Any]:
     return found
 
 
+@clear_end("head_scores")
 def main(arguments: list[str] | None = None) -> None:
     """Score the head, draw its reliability, and note both beside the pair."""
     args = _parser().parse_args(arguments)
-    try:
-        whole = load_recording(args.recording)
-        recording, training = whole.only(args.split), whole.only("train")
-    except CoVSpecError as error:
-        raise SystemExit(f"head_scores: {error}") from error
+    whole = load_recording(args.recording)
+    recording, training = whole.only(args.split), whole.only("train")
     said = said_chances(recording, training)
     # Imported here: matplotlib takes a second that a wrong setting should not cost.
     from policies.head_figure import draw

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from covspec_core.ending import clear_end
 from covspec_core.errors import InvalidSetting
 from covspec_core.provenance import provenance
 from covspec_core.replay import ASTRAY, ReplaySource
@@ -101,6 +102,7 @@ def judged(
         yield f", {astray} facts", judge(seen(world, astray), controller, sessions, seed)
 
 
+@clear_end("levels")
 def main(arguments: list[str] | None = None) -> None:
     """Print one line a controller, seed and kind of facts, and what all cost."""
     parser = argparse.ArgumentParser(
@@ -112,7 +114,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where to keep the controllers")
     args = parser.parse_args(arguments)
     if args.seconds <= 0 or args.sessions < 1 or args.seeds < 1:
-        raise InvalidSetting(f"seconds, sessions and seeds must be above 0, got {vars(args)}")
+        raise InvalidSetting(
+            "seconds, sessions and seeds must be above 0, "
+            f"got {args.seconds}, {args.sessions} and {args.seeds}"
+        )
     torch.set_num_threads(1)
     train, validation = worlds_of()
     ways = [(LEVELS[0], DETOUR), (LEVELS[1], DETOUR), (LEVELS[1], RECORDED)]

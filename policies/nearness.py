@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
+from covspec_core.ending import clear_end
 from covspec_core.engine import Controller, Engine
 from covspec_core.errors import InvalidSetting
 from covspec_core.live import LiveSource
@@ -178,6 +179,7 @@ def embedded_pair(world: World) -> Pair:
     return load_pair(*parts, world.recording.meta["reduction"], str(FOLDER / HEAD))
 
 
+@clear_end("nearness")
 def main(arguments: list[str] | None = None) -> None:
     """Print how much faster live sessions are, and what a learned controller gains in both."""
     parser = argparse.ArgumentParser(description=__doc__)

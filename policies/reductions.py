@@ -7,15 +7,16 @@ and right answers of the embedded pair against the tokens kept, in and out of di
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from covspec_core.errors import CoVSpecError, InvalidSetting
+from covspec_core.ending import clear_end
+from covspec_core.errors import InvalidSetting
 from covspec_core.images import load_image
+from covspec_core.pairs import models_of
 from covspec_core.provenance import provenance
 from covspec_core.reduction import METHODS, reduction
 from policies import reduction_figures as figures
@@ -65,7 +66,7 @@ def show(args: argparse.Namespace) -> dict[str, Any]:
     from covspec_core.pair.reductions import orders, ranker, reduced
 
     image = load_image(args.image)
-    model = ranker(str(args.pair / "draft"), str(args.pair / "target"))
+    model = ranker(*models_of(args.pair))
     states = model.visual_states(model.prompt(image, args.question))
     ranked = orders(states, args.methods, np.random.default_rng(args.seed))
     kept = {
@@ -97,23 +98,20 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {"questions": args.questions, "curves": curves}
 
 
+@clear_end("reductions")
 def main(arguments: list[str] | None = None) -> None:
     """Draw the figures that were asked for and write ``reductions.json`` beside them."""
     args = _parser().parse_args(arguments)
     made = provenance(args.seed)
-    try:
-        _check(args)
-        _hide_progress()
-        args.out.mkdir(parents=True, exist_ok=True)
-        result: dict[str, Any] = {"provenance": made, "pair": str(args.pair)}
-        if args.image is not None:
-            result["kept"] = show(args)
-        if args.questions:
-            result["measured"] = measure(args)
-        write_json(args.out / "reductions.json", result)
-    except CoVSpecError as error:
-        say(f"reductions: {error}")
-        sys.exit(2)
+    _check(args)
+    _hide_progress()
+    args.out.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {"provenance": made, "pair": str(args.pair)}
+    if args.image is not None:
+        result["kept"] = show(args)
+    if args.questions:
+        result["measured"] = measure(args)
+    write_json(args.out / "reductions.json", result)
     say(f"figures of {', '.join(args.methods)}: {args.out / 'reductions.json'}")
 
 
@@ -122,11 +120,9 @@ def _check(args: argparse.Namespace) -> None:
         raise InvalidSetting("there is nothing to draw; give --image, --questions or both")
     for name in args.methods:
         reduction(name)
-    for name in ("draft", "target"):
-        if not (args.pair / name).is_dir():
-            raise InvalidSetting(
-                f"--pair must hold draft and target, got {args.pair} without {name}"
-            )
+    models_of(args.pair)
+    if args.image is not None:
+        load_image(args.image)
 
 
 def _hide_progress() -> None:

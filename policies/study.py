@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from covspec_core.ending import clear_end
 from covspec_core.provenance import provenance
-from policies.console import clear_end, composed, say
+from policies.console import composed, say
 from policies.grid import split_launcher
 from policies.jobs import run_jobs
 from policies.launcher import open_launcher

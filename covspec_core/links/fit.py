@@ -6,11 +6,11 @@ Writes one file of the group ``conf/link`` for each of them, with the figures to
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-from covspec_core.errors import CoVSpecError, InvalidSetting
+from covspec_core.ending import clear_end
+from covspec_core.errors import InvalidSetting
 from covspec_core.links.fitting import (
     SLOT_S,
     Target,
@@ -29,15 +29,12 @@ _BPS = ("median_bps", "dip_bps", "peak_bps")
 _WHOLE = ("rtt_s", "jitter_s", "spike_share", "spike_s", "correlation", "slot_s")
 
 
+@clear_end("fit")
 def main(arguments: list[str] | None = None) -> None:
-    """Fit the chosen networks; bad input ends with one line and exit status 2."""
+    """Fit the chosen networks."""
     args = _parser().parse_args(arguments)
-    try:
-        for name in args.only or PLANS:
-            fit(name, args.statistics, args.out)
-    except CoVSpecError as error:
-        print(f"fit: {error}", file=sys.stderr)
-        sys.exit(2)
+    for name in args.only or PLANS:
+        fit(name, args.statistics, args.out)
 
 
 def fit(name: str, statistics: Path, out: Path) -> Path:

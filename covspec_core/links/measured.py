@@ -94,7 +94,11 @@ def read_measured(path: str | Path, plan: Plan) -> Measured:
         BrokenTrace: If the file is missing, is no file of statistics or lacks the network.
     """
     try:
-        source = json.loads(Path(path).read_text(encoding="utf-8"))["sources"][plan.source]
+        known = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BrokenTrace(f"{path} must be a file of statistics: {error}") from error
+    try:
+        source = known["sources"][plan.source]
         group = source["by_technology_and_mobility"][plan.group] if plan.group else source
         pair = source["uplink_downlink"][plan.pair] if plan.pair else None
         return Measured(
@@ -104,7 +108,7 @@ def read_measured(path: str | Path, plan: Plan) -> Measured:
             correlation=float(pair["correlation_1s"]) if pair else None,
             rtt=_round_trips(group["rtt"]) if "rtt" in group else None,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BrokenTrace(f"{path}: has no statistics of {plan.source} ({error!r})") from error
 
 

@@ -88,7 +88,8 @@ def read_config(name: str) -> Any:
         # Said outright, or the library would wait for an answer on the terminal.
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except OSError as error:
-        raise InvalidSetting(f"no model loads from {kind} {name!r}: {error}") from error
+        said = str(error).splitlines()[0]
+        raise InvalidSetting(f"no model loads from {kind} {name!r}: {said}") from error
     except ValueError as error:
         raise InvalidSetting(
             f"{name} is no checkpoint of the transformers library itself (InternVL's end in -hf): "

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from transformers import AutoModelForImageTextToText
 
-from covspec_core.errors import CoVSpecError, InvalidSetting
+from covspec_core.ending import clear_end
+from covspec_core.errors import InvalidSetting
 from covspec_core.models.lean import unsupported
 from covspec_core.models.lean_context import BRANCH_TOKENS
 from covspec_core.models.lean_store import with_spare
@@ -88,6 +88,7 @@ def memory_needs(name: str, dtype: str, positions: int, branches: int) -> Memory
     )
 
 
+@clear_end("memory")
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -96,12 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--positions", type=int, default=1024, help="tokens of prompt and answer")
     parser.add_argument("--branches", type=int, default=4, help="drafted side by side")
     args = parser.parse_args(arguments)
-    try:
-        for name in args.names:
-            needs = memory_needs(name, args.dtype, args.positions, args.branches)
-            print(json.dumps(asdict(needs)))
-    except CoVSpecError as error:
-        sys.exit(f"memory: {error}")
+    for name in args.names:
+        needs = memory_needs(name, args.dtype, args.positions, args.branches)
+        print(json.dumps(asdict(needs)))
 
 
 if __name__ == "__main__":

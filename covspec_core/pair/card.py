@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from covspec_core.ending import clear_end
 from covspec_core.models.small import N_VISUAL
 from covspec_core.pair.folders import TRAINING
 from covspec_core.pair.measure import FEW, KEPT, UNSEEN, Measured, measure
+from covspec_core.pairs import models_of
 from covspec_core.provenance import provenance
 from covspec_core.reduction import REDUCTIONS
 
@@ -247,6 +249,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
+@clear_end("card")
 def main(arguments: list[str] | None = None) -> None:
     """Measure and write the card."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -262,6 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
+    models_of(args.pair)
     training = json.loads((args.pair / TRAINING).read_text())
     if "scores" not in training["acceptance_head"]:
         parser.error("the head must be scored first: python -m policies.head_scores")

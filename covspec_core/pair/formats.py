@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from covspec_core import verification as ver
+from covspec_core.ending import clear_end
 from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.requests import jobs
-from covspec_core.pairs import load_pair
+from covspec_core.pairs import load_pair, models_of
 from covspec_core.provenance import provenance
 from covspec_core.recorder import Reading, read
 from covspec_core.wire import (
@@ -37,6 +38,7 @@ KEEP = 1 / 12
 Laws = tuple[ver.Law, ver.Law]
 
 
+@clear_end("formats")
 def main(arguments: list[str] | None = None) -> None:
     """Print one JSON line per format and protocol."""
     args = _parser().parse_args(arguments)
@@ -121,8 +123,7 @@ def rest_share(laws: Laws, top: int) -> float:
 
 def _laws(args: argparse.Namespace) -> Laws:
     """Laws of target and draft along the answers."""
-    folder = args.pair
-    pair = load_pair(str(folder / "draft"), str(folder / "target"), args.reduction, None)
+    pair = load_pair(*models_of(args.pair), args.reduction, None)
     readings: list[Reading] = [
         read(pair, job.request, [KEEP], args.temperature, MAX_ANSWER)
         for job in jobs({"test": args.requests}, args.seed)

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from covspec_core.acceptance import EXTRAS, GRID, AcceptanceHead
+from covspec_core.ending import clear_end
 from covspec_core.head_fit import Course, Examples, fit_head
 from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.folders import note
 from covspec_core.pair.requests import jobs
-from covspec_core.pairs import load_pair
+from covspec_core.pairs import load_pair, models_of
 from covspec_core.provenance import provenance
 from covspec_core.recorder import head_examples, read
 from covspec_core.rounds import CHANCES
@@ -32,11 +33,12 @@ KEEP_LEVELS = (0.0, 1 / 12, 1 / 6, 1 / 3, 1.0)
 HEAD = "acceptance_head.safetensors"
 
 
+@clear_end("head")
 def main(arguments: list[str] | None = None) -> None:
     """Fit on training requests, write the head, print how it does on others."""
     args = _parser().parse_args(arguments)
     torch.set_num_threads(args.threads)
-    pair = load_pair(str(args.pair / "draft"), str(args.pair / "target"), args.reduction, None)
+    pair = load_pair(*models_of(args.pair), args.reduction, None)
     counts = {"train": args.train, "validation": args.validation}
     todo = jobs(counts, args.seed)
     show = progress(len(todo))

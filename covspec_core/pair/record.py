@@ -10,28 +10,25 @@ from pathlib import Path
 
 import torch
 
+from covspec_core.ending import clear_end
 from covspec_core.errors import InvalidSetting
 from covspec_core.pair.evaluate import MAX_ANSWER
 from covspec_core.pair.head import HEAD, KEEP_LEVELS, progress
 from covspec_core.pair.requests import jobs
-from covspec_core.pairs import load_pair
+from covspec_core.pairs import load_pair, models_of
 from covspec_core.provenance import provenance
 from covspec_core.recorder import record
 from covspec_core.reduction import ReductionSettings
 
 
+@clear_end("record")
 def main(arguments: list[str] | None = None) -> None:
     """Record requests of every split and write one file."""
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    try:
-        args.reduction = read_reduction(args.reduction)
-    except InvalidSetting as error:
-        parser.error(str(error))
+    args = _parser().parse_args(arguments)
+    args.reduction = read_reduction(args.reduction)
     torch.set_num_threads(args.threads)
     pair = load_pair(
-        str(args.pair / "draft"),
-        str(args.pair / "target"),
+        *models_of(args.pair),
         args.reduction,
         str(args.pair / HEAD),
     )

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 
+from covspec_core.ending import clear_end
 from covspec_core.pair.data import Batches, batches
 from covspec_core.pair.folders import export, known, load, note
 from covspec_core.pair.run import Recipe, Run
@@ -53,6 +54,7 @@ def _line(run: Run, sums: dict[str, float], steps: int, seconds: float) -> str:
     return f"{run.recipe.widths} step {run.step}  {losses}  {left}"
 
 
+@clear_end("train")
 def main(arguments: list[str] | None = None) -> None:
     """Train target, then draft, and export both."""
     args = _parser().parse_args(arguments)

@@ -58,22 +58,6 @@ def test_published_sizes_are_met(capsys):
     assert large["parameters"] == pytest.approx(78.4e9, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ["missing-folder/x/y"],
-            "no model loads from folder or hub checkpoint 'missing-folder/x/y'",
-        ),
-        ([str(CHECKPOINTS / "internvl2_5-4b"), "--dtype", "auto"], "dtype must be one of"),
-        ([str(CHECKPOINTS / "internvl2_5-4b"), "--positions", "0"], "positions must be >= 1"),
-    ],
-)
-def test_bad_arguments_end_with_a_line(arguments, said):
-    with pytest.raises(SystemExit, match=said):
-        main(arguments)
-
-
 def test_a_configuration_of_another_kind_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InvalidSetting, match="model type must be one of"):

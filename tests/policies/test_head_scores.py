@@ -109,8 +109,3 @@ def test_a_head_that_knows_drawn_tokens_scores_as_their_noise_leaves_it():
     follows = found["follows"]["brier"]
     assert follows[DRAWN] == pytest.approx(follows[TRUTH], abs=1e-5)
     assert follows[BEFORE] > follows[TRUTH]
-
-
-def test_a_recording_that_is_missing_is_said_in_one_line(tmp_path):
-    with pytest.raises(SystemExit, match="head_scores: no recording at"):
-        head_scores.main(["--recording", str(tmp_path / "none.npz")])

@@ -121,27 +121,6 @@ def test_the_command_draws_writes_and_says_where_its_figures_come_from(pair, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--image", "nowhere.png"], "reductions: there is no image at nowhere.png"),
-        (
-            ["--pair", "nowhere", "--questions", "1"],
-            "--pair must hold draft and target, got nowhere",
-        ),
-        ([], "there is nothing to draw; give --image, --questions or both"),
-        (["--questions", "1", "--methods", "best"], "reduction must be one of"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_done_ends_with_one_line(pair, tmp_path, capsys, words, said):
-    with pytest.raises(SystemExit) as ended:
-        reductions.main(["--out", str(tmp_path), "--pair", str(pair), *words])
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert said in lines[-1]
-
-
-@pytest.mark.parametrize(
     ("made", "chosen", "said"),
     [
         ("covspec", "divprune", r"made with reduction \{'name': 'covspec'\}.*'name': 'divprune'"),
