@@ -102,12 +102,19 @@ class World:
             recording: See :meth:`load`.
 
         Raises:
-            InvalidSetting: If there are choices beside a scenario, or as :meth:`load` does.
+            InvalidSetting: If there are choices beside a scenario, if it is none, or as
+                :meth:`load` does.
             BrokenRecording: As :meth:`load` does.
         """
         if scenario is not None and choices:
             raise InvalidSetting(f"scenario must stand alone, got {sorted(choices)} beside it")
-        return World.load(scenario or named_scenario(**choices), split, recording)
+        if scenario is None:
+            scenario = named_scenario(**choices)
+        if not isinstance(scenario, Scenario):
+            raise InvalidSetting(
+                f"scenario must be a Scenario, got {scenario!r}; link= takes names of conf/link"
+            )
+        return World.load(scenario, split, recording)
 
     def replay(self, size: int) -> ReplaySource:
         """A source of recorded outcomes for ``size`` sessions."""
@@ -153,6 +160,8 @@ class Play:
     def __init__(
         self, world: World, source: Source | ReplaySource, size: int, weights: RewardWeights
     ) -> None:
+        if not isinstance(weights, RewardWeights):
+            raise InvalidSetting(f"reward must be RewardWeights, got {weights!r}")
         self.sessions = Sessions(world.scenario, world.links, source, size)
         self.codec = Codec.of(world.scenario)
         self._weights = weights

@@ -40,9 +40,10 @@ class LawFormat:
         if self.name not in FORMATS:
             raise InvalidSetting(f"law_format must be one of {FORMATS}, got {self.name!r}")
         if (self.name == "top_k") != (self.entries > 0):
+            needs = "needs" if self.name == "top_k" else "has no"
             raise InvalidSetting(
-                f"a law of format {self.name} "
-                f"{'needs' if self.name == 'top_k' else 'has no'} top entries, got {self.entries}"
+                f"a law of format {self.name} {needs} top entries (protocol.top), "
+                f"got {self.entries}"
             )
 
     @property

@@ -78,6 +78,19 @@ def test_choices_beside_a_scenario_are_refused(kind, scenario, recording):
         kind(scenario=scenario, recording=recording, link="weak")
 
 
+@pytest.mark.parametrize("kind", [CoVSpecEnv, CoVSpecVectorEnv])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"scenario": "bursty"}, "scenario must be a Scenario, got 'bursty'; link= takes names"),
+        ({"reward": "gated"}, "reward must be RewardWeights, got 'gated'"),
+    ],
+)
+def test_names_in_the_place_of_objects_are_refused(kind, scenario, recording, given, said):
+    with pytest.raises(InvalidSetting, match=said):
+        kind(recording=recording, **{"scenario": scenario} | given)
+
+
 def test_a_world_stands_alone(scenario, recording):
     world = World.load(scenario, recording=recording)
     said = r"world must stand alone, got \['link', 'recording'\] beside it"

@@ -70,6 +70,14 @@ def even_recording(acceptance):
     return tables._scenario, drawn, settings.rows["vanilla_sd"]["controller"]
 
 
+def test_what_random_tokens_cost_is_what_the_pairs_card_says():
+    card = (ROOT / "assets" / "pair" / "README.md").read_text().splitlines()
+    rows = {cells[1].strip(): cells[2:-1] for line in card if len(cells := line.split("|")) == 9}
+    place = [int(tokens) for tokens in rows["visual tokens"]].index(12)
+    wanted = float(rows["random"][place])
+    assert composed()["experiment"]["random_acceptance"] == wanted
+
+
 def test_vanilla_is_what_the_calibration_works_out():
     """Length 7 and acceptance 0.9737 give 568.1 MiB, -7.25 % and 0.54 (calibration, "Use")."""
     scenario, drawn, controller = even_recording(0.9737)
