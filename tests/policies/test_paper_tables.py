@@ -72,7 +72,7 @@ def even_recording(acceptance):
 
 def test_what_random_tokens_cost_is_what_the_pairs_card_says():
     card = (ROOT / "assets" / "pair" / "README.md").read_text().splitlines()
-    rows = {cells[1].strip(): cells[2:-1] for line in card if len(cells := line.split("|")) == 9}
+    rows = {cells[1].strip(): cells[2:-1] for line in card if len(cells := line.split("|")) == 10}
     place = [int(tokens) for tokens in rows["visual tokens"]].index(12)
     wanted = float(rows["random"][place])
     assert composed()["experiment"]["random_acceptance"] == wanted
