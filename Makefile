@@ -22,7 +22,7 @@ setup: .venv/ready ## Make .venv with everything; costs nothing the second time
 train: setup ## Train a controller on the embedded pair, judge it, write runs/latest/report.md
 	$(BIN)/python train.py
 
-test: setup lint ## Every check: lint, types, tests
+test: setup lint ## Every check but the heavy ones: lint, types, tests
 	$(BIN)/python -m pytest -n 2 -m "not bench"
 
 lint: setup ## Ruff and mypy
@@ -34,7 +34,7 @@ bench: setup ## One JSON line per figure: name, value, unit, goal
 	@$(BIN)/python -m tests.bench
 	@$(BIN)/python -m tests.speed
 
-nightly: setup ## The heavy checks, all of them
+nightly: setup ## Every test, the heavy ones too
 	$(BIN)/python -m pytest -n 2
 
 pair: setup ## Train the embedded pair and its acceptance head anew, record it, measure its card (hours)

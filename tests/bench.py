@@ -6,6 +6,7 @@ line of the environment says which they were.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -338,6 +339,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("tests.bench", description=__doc__).parse_args()
     if any(os.environ.get(name) != value for name, value in ONE_CORE.items()):
         # Libraries read them while they load, so this begins anew.
         os.execve(sys.executable, [sys.executable, "-m", "tests.bench"], os.environ | ONE_CORE)

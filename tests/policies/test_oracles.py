@@ -13,8 +13,10 @@ from covspec_core.links.channels import ConstantLink, GilbertElliottLink
 from covspec_core.randomness import mix
 from covspec_core.rounds import RoundAction
 from env.play import World
+from env.presets import named_scenario
+from policies.bounds import BOUNDS
 from policies.clairvoyant import outcome_search
-from policies.judging import judge
+from policies.judging import gain, judge
 from policies.league import RULES
 from policies.oracles import law_oracle, outcome_oracle
 from policies.rules import Fixed, Random, edge_only
@@ -189,6 +191,30 @@ def test_no_controller_beats_the_law_oracle_in_the_mean(many):
     for rival in rivals_of(world.scenario):
         lost = judge(world, rival, 160, 1).seconds - played
         assert lost.mean() > 2 * lost.std() / np.sqrt(len(lost))
+
+
+class Stopped:
+    """A plan whose blocks end, too, behind a drawn token that the head gives little chance."""
+
+    def __init__(self, plan, chance):
+        self._plan, self._chance = plan, chance
+
+    def begin(self, size):
+        self._plan.begin(size)
+
+    def decide(self, status):
+        stops = np.full(len(status), self._chance)
+        return replace(self._plan.decide(status), chance_stop=stops)
+
+
+@pytest.mark.bench
+def test_a_stop_lifts_the_law_oracle_by_little():
+    """What is drawn tells of the noise, which the plan does not know: it is no bound for stops."""
+    world = World.load(named_scenario("paper"), "validation")
+    plan = BOUNDS["law_oracle"](world, 64, 0)
+    lifted = gain(judge(world, Stopped(plan, 0.3), 64, 0), judge(world, plan, 64, 0))
+    assert lifted["ci95"][0] > 0
+    assert lifted["ci95"][1] < 2.0
 
 
 def test_knowing_the_noise_helps(many):
