@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from covspec_core.errors import CoVSpecError, InvalidSetting
 from covspec_core.links.pieces import Cutting, Piece
 from covspec_core.links.statistics import rate_statistics
 from covspec_core.links.traces import CsvLink, MahimahiLink, NpzLink
+from env.presets import CHANNELS
 from policies.trace_figure import draw_trace
 
 SLOT_S = 0.1
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{error}", 2)
     except OSError as error:
         _end(f"{error.strerror or error}: {error.filename or ''}", 1)
-    print("as a link of yours (a file in conf/link):\n" + "\n".join(_as_yaml(args.files)))
+    print("as a link of yours (a file in conf/link):\n" + "\n".join(as_yaml(link)))
 
 
 def open_trace(files: Sequence[Path], hold_limit_s: float, cutting: Cutting) -> AnyTrace:
@@ -88,11 +91,12 @@ def _round_trips(piece: Piece) -> str:
     return f", round trips {np.nanmedian(piece.rtt_s) * 1e3:.3g} ms in the median"
 
 
-def _as_yaml(files: Sequence[Path]) -> list[str]:
-    kind = _KINDS.get(files[0].suffix.lower())
-    if kind:
-        return [f"  kind: {kind}", f"  path: {files[0]}"]
-    return ["  kind: mahimahi", f"  up_path: {files[0]}", f"  down_path: {files[1]}"]
+def as_yaml(link: AnyTrace) -> list[str]:
+    """Lines of a file of ``conf/link``: the link with all settings that it was checked with."""
+    kind = next(name for name, made in CHANNELS.items() if made is type(link))
+    values = {"kind": kind, **asdict(link), "rtt_s": list(link.rtt_s)}
+    lines = yaml.safe_dump(values, sort_keys=False, default_flow_style=None).splitlines()
+    return [f"  {line}" for line in lines]
 
 
 def _end(line: str, status: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from covspec_core.links.pieces import Cutting
 from env.presets import build_link
 from policies import trace
 
@@ -55,12 +56,34 @@ def test_an_uplink_that_is_assumed_is_said_to_be(files, capsys):
     assert "round trips not measured, uplink assumed as a share of the downlink" in said
 
 
+def printed(capsys):
+    """The link that was printed."""
+    _, text = capsys.readouterr().out.split("(a file in conf/link):\n")
+    return build_link(yaml.safe_load(text))
+
+
 @pytest.mark.parametrize("names", CHOICES, ids=lambda names: names[0])
 def test_the_link_that_it_prints_builds(files, names, capsys):
     trace.main([str(files / name) for name in names])
-    _, text = capsys.readouterr().out.split("(a file in conf/link):\n")
-    table = build_link(yaml.safe_load(text)).realise(np.random.default_rng(0), 2, 5.0)
+    table = printed(capsys).realise(np.random.default_rng(0), 2, 5.0)
     assert table.down_bps.max() == pytest.approx(12e6 if len(names) > 1 else 8e6)
+
+
+@pytest.mark.parametrize("name", ["slow.csv", "slow.npz"])
+def test_the_link_that_it_prints_has_every_setting_it_was_checked_with(tmp_path, name, capsys):
+    time_s = np.arange(8.0, 81.0, 8.0)  # beyond the usual hold and gap, all but too short
+    rows = np.column_stack([time_s, *(0 * time_s + rate for rate in (2, 8, 9, 25))])
+    np.savez(tmp_path / "slow.npz", rows=rows)
+    lines = "\n".join(f"{t},8" for t in time_s)
+    (tmp_path / "slow.csv").write_text(f"t_s,downlink_mbps\n{lines}\n")
+    path = tmp_path / name
+    with pytest.raises(SystemExit):
+        trace.main([str(path)])
+    capsys.readouterr()
+    trace.main([str(path), "--hold", "8", "--fill", "2.5", "--least", "60"])
+    link = printed(capsys)
+    assert link == trace.open_trace([path], 8.0, Cutting(2.5, 60.0))
+    assert link.realise(np.random.default_rng(0), 1, 5.0).down_bps.max() == pytest.approx(8e6)
 
 
 @pytest.mark.parametrize(
