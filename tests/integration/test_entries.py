@@ -226,7 +226,7 @@ WRONG = [
     ("train", "level=token algorithm.imitation_rounds=8", "imitation_rounds must be 0 at token"),
     ("train", "level=token scenario=gated", "gate_levels must be empty at token level"),
     ("train", "judging.split=exam", "judging.split must be one of ('train', 'validation'"),
-    ("train", "scenario=measured", "scenario.links.measured.traces_dir"),
+    ("train", "scenario=measured", "['measured'] need measured traces: set COVSPEC_TRACES_DIR"),
     ("train", "resume=runs/nowhere", "runs/nowhere holds no run to go on with"),
     ("evaluate", "output=xml", "output must be one of ('text', 'json'), got 'xml'"),
     ("evaluate", "controllers=[runs/nope/policy]", "no controller folder 'runs/nope/policy'"),
@@ -275,6 +275,7 @@ def test_a_wrong_setting_ends_with_one_line_before_anything_is_loaded(
     tmp_path, monkeypatch, capsys, entry, override, said
 ):
     words = words_without_recording(entry, override, tmp_path)
+    monkeypatch.delenv("COVSPEC_TRACES_DIR", raising=False)
     monkeypatch.setattr(sys, "argv", [f"{entry}.py", *words])
     with pytest.raises(SystemExit) as ended:
         console.run_entry(entry, import_module(entry).main)
