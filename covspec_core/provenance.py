@@ -12,8 +12,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from covspec_core.errors import InvalidSetting
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("numpy", "torch", "transformers", "gymnasium", "stable-baselines3", "hydra-core")
+
+
+def require_source_tree() -> None:
+    """``conf/`` and ``assets/`` lie beside the packages and are not installed with them.
+
+    Raises:
+        InvalidSetting: If they are not there.
+    """
+    missing = [name for name in ("conf", "assets") if not (ROOT / name).is_dir()]
+    if missing:
+        raise InvalidSetting(
+            f"{ROOT} must hold conf/ and assets/, got no {' and no '.join(missing)}: "
+            "install the source tree with `pip install -e .`"
+        )
 
 
 def provenance(seed: int) -> dict[str, Any]:

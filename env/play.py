@@ -16,6 +16,7 @@ from covspec_core.links.channels import Channel
 from covspec_core.links.mixture import MixtureLink
 from covspec_core.links.table import LinkTable
 from covspec_core.links.traces import TraceLink
+from covspec_core.provenance import require_source_tree
 from covspec_core.randomness import mix
 from covspec_core.recording import SPLITS, Recording, load_recording
 from covspec_core.replay import ReplaySource
@@ -74,6 +75,8 @@ class World:
             InvalidSetting: If a keep level was not recorded, or the link cannot be realised.
             BrokenRecording: If the recording cannot be read or has no such split.
         """
+        if recording is None:  # that of the source tree
+            require_source_tree()
         if not isinstance(recording, Recording):
             recording = load_recording(recording or RECORDING)
         own = recording.only(split)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from numbers import Integral, Real
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -33,11 +32,12 @@ from covspec_core.links.mobility import MobilityLink
 from covspec_core.links.network import NetworkLink
 from covspec_core.links.traces import CsvLink, MahimahiLink, NpzLink, TraceLink
 from covspec_core.profile import HardwareProfile
+from covspec_core.provenance import ROOT, require_source_tree
 from covspec_core.scenario import Scenario
 from covspec_core.wire import WireProtocol, protocol
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
-RECORDING = Path(__file__).resolve().parents[1] / "assets" / "recording.npz"
+CONF = ROOT / "conf"
+RECORDING = ROOT / "assets" / "recording.npz"
 
 CHANNELS: dict[str, type] = {
     "constant": ConstantLink,
@@ -199,8 +199,9 @@ def preset(group: str, name: str) -> dict[str, Any]:
     """One YAML file of a configuration group.
 
     Raises:
-        InvalidSetting: If the group has no such file.
+        InvalidSetting: If the group has no such file, or ``conf/`` is missing.
     """
+    require_source_tree()
     path = CONF / group / f"{name}.yaml"
     if not path.is_file():
         names = sorted(p.stem for p in (CONF / group).glob("*.yaml"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -14,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from covspec_core.ending import clear_end
 from covspec_core.errors import InvalidSetting
+from covspec_core.provenance import ROOT, require_source_tree
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = ROOT / "conf"
 
 
 def say(line: str) -> None:
@@ -42,8 +42,9 @@ def composed(name: str, overrides: Iterable[str]) -> dict[str, Any]:
     """``conf/<name>.yaml`` with overrides as plain values, without a command line.
 
     Raises:
-        InvalidSetting: If an override does not exist or cannot be read.
+        InvalidSetting: If an override does not exist or cannot be read, or ``conf/`` is missing.
     """
+    require_source_tree()
     words = [spelled for word in overrides for spelled in spell_out(word)]
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
