@@ -23,9 +23,11 @@ class CoVSpecEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
     """Set pruning ratio, draft length and branch width of every round of a session.
 
     An episode is a session: a few requests, one after another, on one link. The action indexes
-    keep level, draft length and branch width; the keep level counts in the first round of a
-    request, unless the scenario's ``keep_control`` is ``per_round``. The reward of a round is minus
-    its virtual seconds over the session's edge-only seconds, so the undiscounted return is
+    keep level, draft length, branch width and, as the scenario has ``stop_levels`` by default, the
+    predicted acceptance probability below which a block ends; ``gate_levels`` and
+    ``entropy_levels`` add an index each before the last. The keep level counts in the first round
+    of a request, unless the scenario's ``keep_control`` is ``per_round``. The reward of a round is
+    minus its virtual seconds over the session's edge-only seconds, so the undiscounted return is
     ``-1 / speedup``.
 
     ``reset`` tells ``edge_only_s``, the seconds in which the edge alone would answer the session;
