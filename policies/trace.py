@@ -7,7 +7,6 @@ downlink in the format of mahimahi.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from covspec_core.errors import CoVSpecError, InvalidSetting
+from covspec_core.ending import clear_end
+from covspec_core.errors import InvalidSetting
 from covspec_core.links.pieces import Cutting, Piece
 from covspec_core.links.statistics import rate_statistics
 from covspec_core.links.traces import CsvLink, MahimahiLink, NpzLink
@@ -27,20 +27,16 @@ AnyTrace = NpzLink | CsvLink | MahimahiLink
 _KINDS = {".npz": "npz", ".csv": "csv"}
 
 
+@clear_end("trace")
 def main(arguments: list[str] | None = None) -> None:
-    """Say what is in a trace; bad input ends with one line and exit status 2, as in the entries."""
+    """Say what is in a trace."""
     args = _parser().parse_args(arguments)
-    try:
-        cutting = Cutting(args.fill, args.least)
-        link = open_trace(args.files, args.hold, cutting)
-        print("\n".join(described(link.pieces, cutting)))
-        if args.plot:
-            draw_trace(link.pieces, SLOT_S, args.plot)
-            print(f"figure: {args.plot}")
-    except CoVSpecError as error:
-        _end(f"{error}", 2)
-    except OSError as error:
-        _end(f"{error.strerror or error}: {error.filename or ''}", 1)
+    cutting = Cutting(args.fill, args.least)
+    link = open_trace(args.files, args.hold, cutting)
+    print("\n".join(described(link.pieces, cutting)))
+    if args.plot:
+        draw_trace(link.pieces, SLOT_S, args.plot)
+        print(f"figure: {args.plot}")
     print("as a link of yours (a file in conf/link):\n" + "\n".join(as_yaml(link)))
 
 
@@ -97,11 +93,6 @@ def as_yaml(link: AnyTrace) -> list[str]:
     values = {"kind": kind, **asdict(link), "rtt_s": list(link.rtt_s)}
     lines = yaml.safe_dump(values, sort_keys=False, default_flow_style=None).splitlines()
     return [f"  {line}" for line in lines]
-
-
-def _end(line: str, status: int) -> None:
-    print(f"trace: {line}", file=sys.stderr)
-    sys.exit(status)
 
 
 def _parser() -> argparse.ArgumentParser:
