@@ -69,8 +69,10 @@ def tradeoff(report: Mapping[str, Any], groups: Sequence[str], path: Path) -> No
         _label_thresholds(axes, systems, families, group)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    note = (f"{report['questions_of_every_set']} questions of every set, 95 % intervals; numbers: "
-            "threshold of the gate")  # fmt: skip
+    note = (
+        f"{report['questions_of_every_set']} questions of every set, of lossless systems' speeds "
+        f"{report['questions_of_lossless_speeds']}; 95 % intervals; numbers: threshold of the gate"
+    )
     figure.suptitle(note, fontsize=8, color="0.35")
     _save(figure, path)
 

@@ -22,7 +22,9 @@ def markdown(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
         "questions of every set; 95 % intervals.", "",
         "Right answers, % (Wilson):", "", *_right_table(systems, groups), "",
         *_lossless(systems), "",
-        "Speed over edge-only (all its virtual seconds over the system's, all sets) and costs:", "",
+        "Speed over edge-only (all its virtual seconds over the system's, all sets; of lossless "
+        f"systems on the first {report['questions_of_lossless_speeds']} questions of every set) "
+        "and costs:", "",
         *_cost_table(systems), "",
         *_pruning_table(report["pruning"]),
         f"Right answers by kind of question, set `{groups[0]}`, %:", "",

@@ -49,6 +49,7 @@ def summary(
     stated = {s.name: _system(s, found, groups, seed) for s in systems}
     return {
         "questions_of_every_set": len(found[REFERENCE, sets[0]]),
+        "questions_of_lossless_speeds": min(len(found[s.name, sets[0]]) for s in systems),
         "systems": stated,
         "frontier": {group: frontier(stated, group) for group in groups},
         "pruning": {
