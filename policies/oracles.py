@@ -105,7 +105,7 @@ def law_oracle(world: World, sessions: int, seed: int) -> Oracle:
     Its plan, played with the noise of each session, is the bound in the mean over sessions of all
     who choose a block's length before it is drafted. Who ends a block by what was drawn knows a
     little of the noise, which this plan does not, and could pass it: a stop laid over the plan
-    itself does, by about one percent (``tests/policies/test_oracles.py``).
+    itself does, by less than one percent (``tests/policies/test_oracles.py``).
 
     Args:
         world: Scenario, links and requests.
