@@ -145,6 +145,14 @@ def test_presets_without_hydra_are_what_hydra_composes():
         assert ControllerSettings.of(values, name) == ControllerSettings.named(name)
 
 
+def test_an_experiment_sets_its_own_budget_unless_the_command_does():
+    assert composed("evaluate")["judging"]["sessions"] == 256
+    assert composed("evaluate", "experiment=league")["judging"]["sessions"] == 1024
+    words = ("experiment=league", "judging.sessions=64")
+    assert composed("evaluate", *words)["judging"]["sessions"] == 64
+    assert composed("evaluate", "experiment=ablations")["judging"]["split"] == "validation"
+
+
 def test_every_setting_of_the_algorithm_can_be_overridden():
     for kind, cls in KINDS.items():
         written = composed("train", f"algorithm={kind}")["algorithm"]
