@@ -43,6 +43,17 @@ class FitSettings:
                 f"got {self.rows}, {self.sessions} and {self.steps}"
             )
 
+    def chosen(self, rows: Mapping[str, Row]) -> dict[str, Row]:
+        """The rows that are fitted.
+
+        Raises:
+            InvalidSetting: If there is no row of a name.
+        """
+        unknown = sorted(set(self.rows) - set(rows))
+        if unknown:
+            raise InvalidSetting(f"fit.rows must be among {sorted(rows)}, got {unknown}")
+        return {name: rows[name] for name in self.rows}
+
 
 def errors(reported: Mapping[str, float], ours: Mapping[str, float]) -> dict[str, float]:
     """Errors of a row's cells in units of their goals; accuracies are not modelled."""
@@ -69,10 +80,7 @@ def fit(
     Raises:
         InvalidSetting: If there is no row of a name.
     """
-    unknown = sorted(set(settings.rows) - set(rows))
-    if unknown:
-        raise InvalidSetting(f"fit.rows must be among {sorted(rows)}, got {unknown}")
-    chosen = {name: rows[name] for name in settings.rows}
+    chosen = settings.chosen(rows)
 
     def residuals(odds: Floats) -> Floats:
         constants = StreamConstants(*expit(odds).tolist())

@@ -13,8 +13,10 @@ INTERNVL = str(ROOT / "docs" / "checkpoints" / "internvl2_5-4b")
 WRONG = [
     ("policies.nearness", "--controller none/policy", "none/policy holds no controller"),
     ("policies.nearness", "--links pper", "link must be one of"),
-    ("policies.nearness", "--sessions 0", "sessions must be >= 2, got 0"),
+    ("policies.nearness", "--sessions 1", "sessions must be >= 2, got 1"),
     ("policies.levels", "--seeds 0", "must be above 0, got 60.0, 1024 and 0"),
+    ("policies.levels", "--sessions 0", "must be above 0, got 60.0, 0 and 1"),
+    ("policies.levels", "--seconds 0", "must be above 0, got 0.0, 1024 and 1"),
     ("policies.head_scores", "--recording none.npz", "no recording at none.npz"),
     (
         "policies.reductions",

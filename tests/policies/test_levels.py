@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covspec_core.errors import InvalidSetting
 from covspec_core.replay import ASTRAY
 from env.codec import Codec
 from env.play import World
@@ -46,9 +45,3 @@ def test_facts_behind_refused_tokens_reach_the_controller(worlds):
     as_usual = judge(worlds[1], controller, 64, 0).seconds
     np.testing.assert_array_equal(found[", detour facts"].seconds, as_usual)
     assert not np.array_equal(found[", recorded facts"].seconds, as_usual)
-
-
-@pytest.mark.parametrize("argument", ["--seconds", "--sessions", "--seeds"])
-def test_nothing_to_train_or_judge_is_refused(argument):
-    with pytest.raises(InvalidSetting, match=argument[2:]):
-        levels.main([argument, "0"])

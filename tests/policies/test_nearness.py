@@ -72,11 +72,6 @@ def test_what_is_the_same_live_and_replayed_differs_by_nothing_at_all():
     assert gain["live"].low < gain["live"].high
 
 
-def test_one_session_has_no_interval_and_is_refused():
-    with pytest.raises(InvalidSetting, match="sessions must be >= 2, got 1"):
-        nearness.main(["--sessions", "1"])
-
-
 def test_the_rule_is_tuned_as_in_the_run_of_the_controller(tmp_path):
     budget = ["tuning.trials=2", "tuning.sessions=4", "tuning.final_sessions=8"]
     config = composed("train", ["scenario=paper", *budget, "seed=3"])
