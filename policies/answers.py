@@ -13,8 +13,8 @@ from covspec_core.engine import generate
 from covspec_core.randomness import mix
 from covspec_core.request import Pair, Request
 from covspec_core.rounds import RoundResult
-from policies.launcher import process_pool
 from policies.model_settings import ModelSettings
+from policies.process_pool import process_pool
 from policies.systems import System
 
 SETS: Final = ("test", "combinations", "rare", "subtle", "crowded")
