@@ -213,6 +213,7 @@ def test_a_stop_lifts_the_law_oracle_by_little():
     world = World.load(named_scenario("paper"), "validation")
     plan = BOUNDS["law_oracle"](world, 64, 0)
     lifted = gain(judge(world, Stopped(plan, 0.3), 64, 0), judge(world, plan, 64, 0))
+    print(lifted)
     assert lifted["ci95"][0] > 0
     assert lifted["ci95"][1] < 2.0
 
